@@ -1,0 +1,291 @@
+import type { Duplex, Readable, Writable } from "node:stream";
+import type {
+  ImageConfig,
+  RuntimeIdMapping,
+  RuntimeProcess,
+  RuntimeResources,
+  RuntimeSpec,
+} from "@ocid/spec";
+
+/** What every call of a port takes: cancelled calls leave nothing behind. */
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** An image in the store, as the CRI speaks of it. */
+export interface StoredImage {
+  /** 64 hex characters: the digest of the config. */
+  readonly id: string;
+  /** `docker.io/library/busybox:latest` … */
+  readonly repoTags: readonly string[];
+  /** `docker.io/library/busybox@sha256:…` … */
+  readonly repoDigests: readonly string[];
+  readonly sizeBytes: number;
+  readonly config: ImageConfig;
+  readonly pinned: boolean;
+}
+
+export interface PullCredentials {
+  readonly username?: string;
+  readonly password?: string;
+  /** OAuth2 refresh token. */
+  readonly identityToken?: string;
+  /** Bearer token sent as it is. */
+  readonly registryToken?: string;
+  /** Host of the registry the credentials are for; empty means whichever the image names. */
+  readonly serverAddress?: string;
+}
+
+export interface FilesystemUsage {
+  readonly mountpoint: string;
+  readonly usedBytes: number;
+  readonly inodesUsed: number;
+}
+
+export interface ImagePort {
+  list(options?: CallOptions): Promise<readonly StoredImage[]>;
+  /** By name, by `repository@digest`, by id or by an id's unique prefix. */
+  find(reference: string, options?: CallOptions): Promise<StoredImage | undefined>;
+  pull(
+    reference: string,
+    options: CallOptions & { readonly credentials?: PullCredentials | undefined },
+  ): Promise<StoredImage>;
+  /** Removes the image with all its names; what is gone already is no error, an image in use is FAILED_PRECONDITION. */
+  remove(reference: string, options?: CallOptions): Promise<void>;
+  usage(
+    options?: CallOptions,
+  ): Promise<{
+    readonly images: readonly FilesystemUsage[];
+    readonly containers: readonly FilesystemUsage[];
+  }>;
+}
+
+/** Root file systems of containers: writable layers on top of images. */
+export interface RootfsPort {
+  /** Makes the writable layer; a repeat with the same id and image finds it. */
+  create(
+    request: {
+      readonly id: string;
+      readonly name: string;
+      readonly imageId: string;
+      readonly metadata?: string;
+    },
+    options?: CallOptions,
+  ): Promise<void>;
+  /** Mounts it (a repeat returns the mounted path) for as long as the container lives. */
+  mount(id: string, options?: CallOptions): Promise<{ readonly path: string }>;
+  /** Unmounts what is mounted; a repeat is no error. */
+  unmount(id: string, options?: CallOptions): Promise<void>;
+  remove(id: string, options?: CallOptions): Promise<void>;
+  /** Ids of all containers that this daemon made (their metadata says so), for recovery. */
+  list(options?: CallOptions): Promise<readonly { readonly id: string; readonly metadata: string }[]>;
+  /** Bytes and inodes of the writable layer. */
+  usage(id: string, options?: CallOptions): Promise<{ readonly bytes: number; readonly inodes: number }>;
+  /** Mounts an image read-only at a directory of its own, for image volumes; released by `owner`. */
+  mountImage(
+    request: { readonly imageId: string; readonly owner: string },
+    options?: CallOptions,
+  ): Promise<{ readonly path: string }>;
+  unmountImages(owner: string, options?: CallOptions): Promise<void>;
+}
+
+export interface RuntimeHandlerInfo {
+  readonly name: string;
+  readonly recursiveReadOnlyMounts: boolean;
+  readonly userNamespaces: boolean;
+}
+
+export interface LaunchRequest {
+  readonly id: string;
+  /** Shown by ps in the monitor's arguments: `k8s_container_pod_…`. */
+  readonly name: string;
+  /** Name of a configured runtime; empty is the default one. */
+  readonly runtimeHandler: string;
+  readonly spec: RuntimeSpec;
+  /** Absolute path of the CRI log; undefined throws the output away. */
+  readonly logPath?: string | undefined;
+  readonly stdin: boolean;
+  /** Close the container's stdin when the first attached client closes its own. */
+  readonly stdinOnce: boolean;
+}
+
+/** What the kernel, the runtime and the exit file say; never only remembered. */
+export type RuntimeState =
+  | { readonly status: "created"; readonly pid: number }
+  | { readonly status: "running"; readonly pid: number }
+  /** Times are nanoseconds since the epoch. */
+  | {
+      readonly status: "stopped";
+      readonly exitCode: number;
+      readonly finishedAtNs: bigint;
+      readonly oomKilled: boolean;
+    }
+  | { readonly status: "unknown" };
+
+export interface ExitEvent {
+  readonly id: string;
+  readonly exitCode: number;
+  readonly finishedAtNs: bigint;
+  readonly oomKilled: boolean;
+}
+
+export interface ContainerUsage {
+  readonly timestampNs: bigint;
+  readonly cpuUsageNs: bigint;
+  readonly cpuNanoCores?: bigint;
+  readonly memoryUsageBytes: bigint;
+  readonly memoryWorkingSetBytes: bigint;
+  readonly memoryAvailableBytes?: bigint;
+  readonly memoryRssBytes: bigint;
+  readonly memoryPageFaults: bigint;
+  readonly memoryMajorPageFaults: bigint;
+  readonly swapUsageBytes?: bigint;
+  readonly swapAvailableBytes?: bigint;
+  readonly pids: bigint;
+  readonly pidsLimit?: bigint;
+}
+
+export interface ExecStreams {
+  readonly stdin?: Readable | undefined;
+  readonly stdout?: Writable | undefined;
+  readonly stderr?: Writable | undefined;
+  /** Terminal sizes as they change; only with a terminal. */
+  readonly resizes?: AsyncIterable<{ readonly width: number; readonly height: number }> | undefined;
+}
+
+export interface RuntimePort {
+  handlers(): readonly RuntimeHandlerInfo[];
+  version(handler?: string): Promise<{ readonly name: string; readonly version: string }>;
+  /** Bundle, monitor and runtime create; a failure leaves nothing. */
+  create(request: LaunchRequest, options?: CallOptions): Promise<{ readonly pid: number }>;
+  start(id: string, options?: CallOptions): Promise<void>;
+  state(id: string, options?: CallOptions): Promise<RuntimeState>;
+  /** Sends `stopSignal`, waits up to `timeoutMs`, then kills all processes; returns when the container is stopped. */
+  stop(
+    id: string,
+    request: { readonly stopSignal: string; readonly timeoutMs: number },
+    options?: CallOptions,
+  ): Promise<void>;
+  /** Removes container, monitor, cgroup and bundle, killing what runs; a repeat is no error. */
+  remove(id: string, options?: CallOptions): Promise<void>;
+  /** Ids of everything that the shim has on disk, for recovery. */
+  list(): Promise<readonly string[]>;
+  execSync(
+    id: string,
+    request: { readonly process: RuntimeProcess; readonly timeoutMs: number },
+    options?: CallOptions,
+  ): Promise<{ readonly stdout: Uint8Array; readonly stderr: Uint8Array; readonly exitCode: number }>;
+  exec(
+    id: string,
+    request: { readonly process: RuntimeProcess; readonly streams: ExecStreams },
+    options?: CallOptions,
+  ): Promise<{ readonly exitCode: number }>;
+  attach(id: string, streams: ExecStreams, options?: CallOptions): Promise<void>;
+  reopenLog(id: string, options?: CallOptions): Promise<void>;
+  updateResources(id: string, resources: RuntimeResources, options?: CallOptions): Promise<void>;
+  usage(id: string, options?: CallOptions): Promise<ContainerUsage>;
+  /** The process environment, user and so on that the container was created with, to base an exec on. */
+  processOf(id: string): Promise<RuntimeProcess>;
+  /** Exits as they happen, from exit files and without polling; ends with the signal. */
+  exits(options: CallOptions): AsyncIterable<ExitEvent>;
+}
+
+export interface PodNamespaces {
+  readonly net?: string;
+  readonly ipc?: string;
+  readonly uts?: string;
+  readonly user?: string;
+}
+
+export interface NamespaceRequest {
+  /** Directory in which the pins are made; must exist. */
+  readonly directory: string;
+  readonly net: boolean;
+  readonly ipc: boolean;
+  readonly uts: boolean;
+  readonly hostname?: string;
+  /** `net.*` and `kernel.*` keys with dots; written inside the new namespaces. */
+  readonly sysctls: Readonly<Record<string, string>>;
+  readonly userMappings?: {
+    readonly uids: readonly RuntimeIdMapping[];
+    readonly gids: readonly RuntimeIdMapping[];
+  };
+}
+
+/** What a sandbox needs of the node itself. */
+export interface NodePort {
+  /** Pins new namespaces to files; loopback is up. */
+  createNamespaces(request: NamespaceRequest, options?: CallOptions): Promise<PodNamespaces>;
+  /** Unpins whatever is pinned below the directory; a repeat is no error. */
+  removeNamespaces(directory: string): Promise<void>;
+  mountTmpfs(request: {
+    readonly path: string;
+    readonly sizeBytes: number;
+    readonly mode: number;
+    readonly uid?: number;
+    readonly gid?: number;
+  }): Promise<void>;
+  unmount(path: string): Promise<void>;
+  /** Connects to a TCP port inside a network namespace. */
+  connectInNamespace(netnsPath: string, port: number, options?: CallOptions): Promise<Duplex>;
+  /** Capabilities of this process's bounding set: `CAP_CHOWN` … */
+  capabilities(): ReadonlySet<string>;
+  /** What cgroups offer: v1 controllers or unified ones; cri-server clamps and drops by it. */
+  cgroups(): {
+    readonly version: 1 | 2;
+    readonly driver: "cgroupfs" | "systemd";
+    readonly hugetlb: boolean;
+    readonly swap: boolean;
+  };
+  /** Makes a pod's cgroup with its limits (all controllers), or removes it with everything below. */
+  ensurePodCgroup(cgroupParent: string, resources?: RuntimeResources): Promise<void>;
+  removePodCgroup(cgroupParent: string): Promise<void>;
+  /** Lowest oom_score_adj that this process may give to a child. */
+  minOomScoreAdj(): number;
+  networkUsage(netnsPath: string): Promise<readonly NetworkInterfaceUsage[]>;
+}
+
+export interface NetworkInterfaceUsage {
+  readonly name: string;
+  readonly rxBytes: bigint;
+  readonly rxErrors: bigint;
+  readonly txBytes: bigint;
+  readonly txErrors: bigint;
+}
+
+export interface NetworkRequest {
+  readonly sandboxId: string;
+  readonly netnsPath: string;
+  readonly podName: string;
+  readonly podNamespace: string;
+  readonly podUid: string;
+  readonly portMappings: readonly {
+    readonly hostPort: number;
+    readonly containerPort: number;
+    readonly protocol: "tcp" | "udp" | "sctp";
+    readonly hostIP?: string;
+  }[];
+  readonly dns?: {
+    readonly servers: readonly string[];
+    readonly searches: readonly string[];
+    readonly options: readonly string[];
+  };
+  readonly cgroupPath?: string;
+}
+
+export interface NetworkPort {
+  /** Rejects with what is missing when no pod can be given a network. */
+  status(options?: CallOptions): Promise<void>;
+  add(request: NetworkRequest, options?: CallOptions): Promise<{ readonly ips: readonly string[] }>;
+  /** Tolerates what is gone: namespace, plugin state, configuration (the cached one is used). */
+  remove(request: NetworkRequest, options?: CallOptions): Promise<void>;
+}
+
+/** Everything that the CRI server stands on; the application fits the parts together. */
+export interface Ports {
+  readonly images: ImagePort;
+  readonly rootfs: RootfsPort;
+  readonly runtime: RuntimePort;
+  readonly node: NodePort;
+  readonly network: NetworkPort;
+}

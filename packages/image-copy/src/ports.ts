@@ -1,0 +1,71 @@
+import type { BlobSource, ChainId, Descriptor, DiffId, Digest } from "@ocid/spec";
+
+/** What a layer became on disk. */
+export interface StagedLayer extends AsyncDisposable {
+  readonly diffId: DiffId;
+  /** Digest and size of the blob as it arrived. */
+  readonly digest: Digest;
+  readonly size: number;
+}
+
+export interface StageLayerRequest {
+  readonly descriptor: Descriptor;
+  readonly source: BlobSource;
+  /** What the image's config promises; a difference fails with DATA_LOSS before anything is published. */
+  readonly diffId: DiffId;
+  readonly signal?: AbortSignal | undefined;
+  /** Bytes of the blob that have arrived, in steps. */
+  readonly onBytes?: ((bytes: number) => void) | undefined;
+}
+
+/** An image as the store keeps it. */
+export interface ImageRecord {
+  /** Hex of the config's digest. */
+  readonly id: string;
+  readonly names: readonly string[];
+  /** Digest of the manifest, or of the index through which it was found. */
+  readonly digest: Digest | undefined;
+  /** Top layer; undefined for an image without layers. */
+  readonly layerId: string | undefined;
+  /** RFC 3339. */
+  readonly created: string;
+  /** Keys of the big data items, in the order in which they were stored. */
+  readonly bigDataNames: readonly string[];
+  readonly bigDataDigests: Readonly<Record<string, Digest>>;
+}
+
+export interface LayerRecord {
+  readonly id: string;
+  readonly parentId: string | undefined;
+  readonly diffId: DiffId | undefined;
+  readonly diffSize: number | undefined;
+  /** Digest and size of the blob it came from. */
+  readonly compressedDigest: Digest | undefined;
+  readonly compressedSize: number | undefined;
+}
+
+/** What copying to and from local storage needs of a store; `@ocid/storage` fits it. */
+export interface ImageStorePort {
+  listImages(): Promise<readonly ImageRecord[]>;
+  /** By name, id, unique id prefix, or `repository@digest`. */
+  findImage(reference: string): Promise<ImageRecord | undefined>;
+  readImageData(imageId: string, key: string): Promise<Uint8Array>;
+  findLayer(chainId: ChainId): Promise<LayerRecord | undefined>;
+  /** From the top layer down to the base. */
+  layerChain(layerId: string): Promise<readonly LayerRecord[]>;
+  /** Fetches, verifies and unpacks into a place beside the store; publish it with `commitLayer` or dispose of it. */
+  stageLayer(request: StageLayerRequest): Promise<StagedLayer>;
+  /** Publishes a staged layer on top of its parent, durably; finding the layer there already is success. */
+  commitLayer(staged: StagedLayer, parent: ChainId | undefined): Promise<LayerRecord>;
+  /** The layer's uncompressed tar, bit for bit; its digest is the diffID. */
+  openLayerTar(layerId: string): AsyncIterable<Uint8Array>;
+  /** Publishes an image whose layers are there, or adds the names and data to the one with this id. A name moves from the image that had it. */
+  putImage(request: {
+    readonly id: string;
+    readonly names: readonly string[];
+    readonly topLayer: ChainId | undefined;
+    readonly created?: string | undefined;
+    /** In this order: config, index if any, `manifest-<digest>`, `manifest`. */
+    readonly bigData: readonly { readonly key: string; readonly bytes: Uint8Array }[];
+  }): Promise<ImageRecord>;
+}
