@@ -1,1 +1,9 @@
-export {};
+export { makeBusyboxRootfs } from "./busybox-rootfs.ts";
+export {
+  type DockerRegistry,
+  type DockerRegistryOptions,
+  freePort,
+  startDockerRegistry,
+} from "./docker-registry.ts";
+export { difference, leakCheck, type NodeState, readNodeState } from "./leak-check.ts";
+export { mountpointsBelow, tempRoot, unmountBelow } from "./temp-root.ts";
