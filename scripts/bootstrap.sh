@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes a bare Debian machine ready: the packages of Debian that the project drives, then npm's, both only where
-# something is missing. Safe to run again and again; prints only what it changes.
+# something is missing. Safe to run again and again; prints only what it changes. With --tests also the programs that
+# tests compare with.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$here"
@@ -21,7 +22,17 @@ need docker-registry docker-registry
 need /bin/busybox busybox-static
 need iptables iptables
 need ip iproute2
-if [ -n "$missing" ]; then
+if [ "${1:-}" = --tests ]; then
+  need skopeo skopeo
+  need podman podman
+  need htpasswd apache2-utils
+  need openssl openssl
+  need getcap libcap2-bin
+  need nsenter util-linux
+  need python3 python3
+fi
+missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
+if [ -n "${missing# }" ]; then
   if [ "$(id -u)" != 0 ]; then
     echo "bootstrap: these Debian packages are missing and only root can install them:$missing" >&2
     exit 1

@@ -1,0 +1,25 @@
+import { globSync } from "node:fs";
+import { basename, join } from "node:path";
+import { build } from "esbuild";
+import { repository } from "../run.ts";
+
+/** Bundles every `*-worker.ts` of the packages; an executable starts worker threads from these texts, by file name. */
+export async function bundleWorkers(): Promise<Record<string, string>> {
+  const workers: Record<string, string> = {};
+  for (const path of globSync("packages/*/src/**/*-worker.ts", { cwd: repository })) {
+    const result = await build({
+      entryPoints: [join(repository, path)],
+      bundle: true,
+      write: false,
+      platform: "node",
+      format: "cjs",
+      target: "node26",
+      conditions: ["@ocid/source"],
+      external: ["koffi"],
+      minifySyntax: true,
+      legalComments: "none",
+    });
+    workers[basename(path, ".ts")] = result.outputFiles[0]!.text;
+  }
+  return workers;
+}

@@ -1,0 +1,12 @@
+import { checkLayers } from "./check/layers.ts";
+import { fail, run } from "./run.ts";
+
+try {
+  await run("biome", ["ci", "--error-on-warnings", "."]);
+  await run("tsc", ["-p", "tsconfig.json"]);
+  checkLayers();
+  await run("knip", ["--no-progress"]);
+  console.log("format, lint, types, layers and unused code: all good");
+} catch (error) {
+  fail(error);
+}
