@@ -1,0 +1,131 @@
+/** One setting: where it stands in the file, its flag, what it means. The default is what `defaultConfig` says. */
+export interface Setting {
+  /** `table.key` in the TOML file. */
+  readonly key: string;
+  readonly type: "string" | "strings" | "boolean" | "integer";
+  /** Name of the command line flag, without dashes. */
+  readonly flag?: string;
+  /** Environment variable, for the settings that have one. */
+  readonly env?: string;
+  readonly choices?: readonly string[];
+  readonly meaning: string;
+}
+
+export const settings = [
+  {
+    key: "storage.root",
+    type: "string",
+    flag: "root",
+    meaning: "where images and containers are kept (containers/storage's graph root)",
+  },
+  {
+    key: "storage.runroot",
+    type: "string",
+    flag: "runroot",
+    meaning: "where storage keeps what a reboot may clear",
+  },
+  { key: "server.listen", type: "string", flag: "listen", meaning: "path of the CRI's unix socket" },
+  {
+    key: "server.state_dir",
+    type: "string",
+    flag: "state-dir",
+    meaning: "records of pods and containers, monitors' files, pinned namespaces",
+  },
+  {
+    key: "server.stream_address",
+    type: "string",
+    flag: "stream-address",
+    meaning: "address on which exec, attach and port-forward are served to the kubelet",
+  },
+  {
+    key: "server.stream_port",
+    type: "integer",
+    flag: "stream-port",
+    meaning: "port of the streaming server; 0 takes a free one",
+  },
+  { key: "runtime.default", type: "string", meaning: "runtime handler of pods that name none" },
+  { key: "runtime.conmon", type: "string", meaning: "path of conmon, or its name to be found in PATH" },
+  {
+    key: "runtime.cgroup_driver",
+    type: "string",
+    choices: ["cgroupfs", "systemd"],
+    meaning: "who makes cgroups; must be the kubelet's",
+  },
+  {
+    key: "network.config_dir",
+    type: "string",
+    flag: "cni-config-dir",
+    meaning: "directory of CNI network configurations; the first by name is used",
+  },
+  {
+    key: "network.plugin_dirs",
+    type: "strings",
+    flag: "cni-plugin-dir",
+    meaning: "directories in which CNI plugins are looked for",
+  },
+  {
+    key: "image.pinned",
+    type: "strings",
+    meaning: "images that the kubelet's garbage collection must leave alone",
+  },
+  {
+    key: "image.parallel_layers",
+    type: "integer",
+    meaning: "layers unpacked at once; 0 is one for each processor, at most 3",
+  },
+  {
+    key: "log.level",
+    type: "string",
+    flag: "log-level",
+    choices: ["debug", "info", "warn", "error"],
+    meaning: "least important lines that are logged",
+  },
+  {
+    key: "log.format",
+    type: "string",
+    choices: ["logfmt", "json"],
+    meaning: "form of the log on standard error",
+  },
+] as const satisfies readonly Setting[];
+
+export interface RuntimeConfig {
+  /** Path of the OCI runtime, or its name to be found in PATH. */
+  readonly path: string;
+  /** The runtime's own state directory; by default below the state directory. */
+  readonly root?: string;
+}
+
+export interface Config {
+  readonly storage: { readonly root: string; readonly runroot: string };
+  readonly server: {
+    readonly listen: string;
+    readonly state_dir: string;
+    readonly stream_address: string;
+    readonly stream_port: number;
+  };
+  readonly runtime: {
+    readonly default: string;
+    readonly conmon: string;
+    readonly cgroup_driver: "cgroupfs" | "systemd";
+  };
+  /** Runtime handlers by name, `[runtimes.NAME]`. */
+  readonly runtimes: Readonly<Record<string, RuntimeConfig>>;
+  readonly network: { readonly config_dir: string; readonly plugin_dirs: readonly string[] };
+  readonly image: { readonly pinned: readonly string[]; readonly parallel_layers: number };
+  readonly log: { readonly level: "debug" | "info" | "warn" | "error"; readonly format: "logfmt" | "json" };
+}
+
+export const defaultConfig: Config = {
+  storage: { root: "/var/lib/containers/storage", runroot: "/run/containers/storage" },
+  server: {
+    listen: "/run/ocid/ocid.sock",
+    state_dir: "/var/lib/ocid",
+    stream_address: "127.0.0.1",
+    stream_port: 0,
+  },
+  runtime: { default: "runc", conmon: "conmon", cgroup_driver: "cgroupfs" },
+  runtimes: { runc: { path: "runc" } },
+  network: { config_dir: "/etc/cni/net.d", plugin_dirs: ["/opt/cni/bin", "/usr/lib/cni"] },
+  image: { pinned: [], parallel_layers: 0 },
+  log: { level: "info", format: "logfmt" },
+};
