@@ -1,1 +1,60 @@
-export {};
+export { boundingCapabilities, minOomScoreAdj } from "./capabilities.ts";
+export { type Cgroup, openCgroup } from "./cgroup.ts";
+export { type CgroupLayout, detectCgroups } from "./cgroup-layout.ts";
+export { type CgroupUsage, readCgroupUsage, readOomKills } from "./cgroup-usage.ts";
+export { errnoOf, systemError } from "./errno.ts";
+export { idmappedMount } from "./idmapped-mount.ts";
+export { type FileLock, type LockMode, type LockOptions, lockFile, tryLockFile } from "./lock-file.ts";
+export {
+  bindMount,
+  type FilesystemState,
+  isMountPoint,
+  listMounts,
+  type MountEntry,
+  type MountFlag,
+  type MountRequest,
+  makePrivate,
+  mount,
+  statFilesystem,
+  unmount,
+} from "./mount.ts";
+export type { NetworkInterfaceUsage } from "./namespace-calls.ts";
+export {
+  type IdMapping,
+  launchNamespaceWorker,
+  type NamespaceRequest,
+  type NamespaceWorker,
+  type PodNamespaces,
+  removeNamespaces,
+} from "./namespaces.ts";
+export { deviceNumbers, makeNode, setTimes, setTimesFd } from "./node.ts";
+export { mountOverlay, type OverlayRequest } from "./overlay.ts";
+export {
+  isRunning,
+  type ProcessIdentity,
+  type ProcessState,
+  readProcess,
+  signalProcess,
+  waitForProcessEnd,
+} from "./process-state.ts";
+export {
+  cleanEnvironment,
+  findExecutable,
+  type RunRequest,
+  type RunResult,
+  runProcess,
+} from "./run-process.ts";
+export { openBeneath, openInRoot } from "./safe-open.ts";
+export { connectSeqpacket } from "./seqpacket.ts";
+export {
+  type ProcessEnd,
+  type SpawnedProcess,
+  type SpawnRequest,
+  type Stdio,
+  signalNumber,
+  spawnProcess,
+} from "./spawn-process.ts";
+export { becomeSubreaper } from "./subreaper.ts";
+export { syncFilesystem, syncFilesystemNow } from "./sync.ts";
+export { launchWorker } from "./worker.ts";
+export { getXattr, listXattrs, removeXattr, setXattr } from "./xattr.ts";

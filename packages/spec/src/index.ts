@@ -5,7 +5,7 @@ export type {
   StreamBlobSource,
   TlsOptions,
 } from "./blob-source.ts";
-export type { Descriptor } from "./descriptor.ts";
+export { type Descriptor, parseDescriptor } from "./descriptor.ts";
 export {
   type ChainId,
   chainIds,
@@ -20,7 +20,33 @@ export {
   parseDigest,
 } from "./digest.ts";
 export type { ImageConfig, ImageExecution, ImageHistory } from "./image-config.ts";
-export type { Platform } from "./platform.ts";
+export {
+  choosePlatform,
+  type ImageIndex,
+  type ImageManifest,
+  isImageDescriptor,
+  type ParsedManifest,
+  parseManifest,
+} from "./manifest.ts";
+export {
+  isDockerType,
+  isForeignLayer,
+  isIndexType,
+  isManifestType,
+  manifestAccept,
+  mediaTypes,
+} from "./media-types.ts";
+export { parseImageConfig } from "./parse-image-config.ts";
+export { Fields, isObject, maxManifestBytes, parseJsonObject } from "./parse-json.ts";
+export {
+  bestPlatform,
+  currentPlatform,
+  formatPlatform,
+  type Platform,
+  parsePlatform,
+  platformFits,
+} from "./platform.ts";
+export { formatReference, isShortName, parseReference, type Reference, referenceName } from "./reference.ts";
 export type {
   RuntimeDevice,
   RuntimeIdMapping,
@@ -31,3 +57,4 @@ export type {
   RuntimeSeccomp,
   RuntimeSpec,
 } from "./runtime-spec.ts";
+export { type Expected, verifyBytes, verifyStream } from "./verify.ts";

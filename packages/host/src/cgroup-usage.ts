@@ -1,0 +1,118 @@
+import type { Cgroup } from "./cgroup.ts";
+import { type CgroupLayout, detectCgroups } from "./cgroup-layout.ts";
+
+/** What a cgroup has used; the names follow the CRI's statistics. Undefined where the kernel does not say. */
+export interface CgroupUsage {
+  readonly timestampNs: bigint;
+  readonly cpuUsageNs: bigint;
+  readonly memoryUsageBytes: bigint;
+  /** Usage without what the kernel could drop at once. */
+  readonly memoryWorkingSetBytes: bigint;
+  /** Limit less working set; undefined without a limit. */
+  readonly memoryAvailableBytes?: bigint;
+  readonly memoryRssBytes: bigint;
+  readonly memoryPageFaults: bigint;
+  readonly memoryMajorPageFaults: bigint;
+  readonly swapUsageBytes?: bigint;
+  readonly swapAvailableBytes?: bigint;
+  readonly pids: bigint;
+  readonly pidsLimit?: bigint;
+}
+
+export function readCgroupUsage(
+  cgroup: Pick<Cgroup, "read">,
+  layout: CgroupLayout = detectCgroups(),
+): CgroupUsage {
+  return layout.version === 2 ? usageOfV2(cgroup) : usageOfV1(cgroup);
+}
+
+/** How often the kernel has killed a process of the cgroup for want of memory. */
+export function readOomKills(cgroup: Pick<Cgroup, "read">, layout: CgroupLayout = detectCgroups()): bigint {
+  const file = layout.version === 2 ? "memory.events" : "memory.oom_control";
+  return keyed(cgroup.read("memory", file))("oom_kill") ?? 0n;
+}
+
+function usageOfV2(cgroup: Pick<Cgroup, "read">): CgroupUsage {
+  const memory = keyed(cgroup.read("memory", "memory.stat"));
+  const usage = number(cgroup.read("memory", "memory.current")) ?? 0n;
+  const swap = number(cgroup.read("memory", "memory.swap.current"));
+  const swapLimit = number(cgroup.read("memory", "memory.swap.max"));
+  return complete({
+    cpuUsageNs: (keyed(cgroup.read("cpu", "cpu.stat"))("usage_usec") ?? 0n) * 1000n,
+    usage,
+    inactiveFile: memory("inactive_file") ?? 0n,
+    limit: number(cgroup.read("memory", "memory.max")),
+    rss: memory("anon") ?? 0n,
+    faults: memory("pgfault") ?? 0n,
+    majorFaults: memory("pgmajfault") ?? 0n,
+    swap,
+    swapLimit,
+    pids: number(cgroup.read("pids", "pids.current")) ?? 0n,
+    pidsLimit: number(cgroup.read("pids", "pids.max")),
+  });
+}
+
+/** Above this a limit of version 1 means none: the largest multiple of a page. */
+const unlimited = 1n << 62n;
+
+function usageOfV1(cgroup: Pick<Cgroup, "read">): CgroupUsage {
+  const memory = keyed(cgroup.read("memory", "memory.stat"));
+  const usage = number(cgroup.read("memory", "memory.usage_in_bytes")) ?? 0n;
+  const withSwap = number(cgroup.read("memory", "memory.memsw.usage_in_bytes"));
+  const limit = number(cgroup.read("memory", "memory.limit_in_bytes"));
+  const swapLimit = number(cgroup.read("memory", "memory.memsw.limit_in_bytes"));
+  const limited = limit !== undefined && limit < unlimited;
+  return complete({
+    cpuUsageNs: number(cgroup.read("cpuacct", "cpuacct.usage")) ?? 0n,
+    usage,
+    inactiveFile: memory("total_inactive_file") ?? 0n,
+    limit: limited ? limit : undefined,
+    rss: memory("total_rss") ?? 0n,
+    faults: memory("total_pgfault") ?? 0n,
+    majorFaults: memory("total_pgmajfault") ?? 0n,
+    swap: withSwap === undefined ? undefined : atLeastZero(withSwap - usage),
+    swapLimit:
+      limited && swapLimit !== undefined && swapLimit < unlimited
+        ? atLeastZero(swapLimit - limit)
+        : undefined,
+    pids: number(cgroup.read("pids", "pids.current")) ?? 0n,
+    pidsLimit: number(cgroup.read("pids", "pids.max")),
+  });
+}
+
+function complete(
+  raw: Record<"cpuUsageNs" | "usage" | "inactiveFile" | "rss" | "faults" | "majorFaults" | "pids", bigint> &
+    Record<"limit" | "swap" | "swapLimit" | "pidsLimit", bigint | undefined>,
+): CgroupUsage {
+  const workingSet = atLeastZero(raw.usage - raw.inactiveFile);
+  return {
+    timestampNs: BigInt(Date.now()) * 1_000_000n,
+    cpuUsageNs: raw.cpuUsageNs,
+    memoryUsageBytes: raw.usage,
+    memoryWorkingSetBytes: workingSet,
+    ...(raw.limit === undefined ? {} : { memoryAvailableBytes: atLeastZero(raw.limit - workingSet) }),
+    memoryRssBytes: raw.rss,
+    memoryPageFaults: raw.faults,
+    memoryMajorPageFaults: raw.majorFaults,
+    ...(raw.swap === undefined ? {} : { swapUsageBytes: raw.swap }),
+    ...(raw.swap === undefined || raw.swapLimit === undefined
+      ? {}
+      : { swapAvailableBytes: atLeastZero(raw.swapLimit - raw.swap) }),
+    pids: raw.pids,
+    ...(raw.pidsLimit === undefined ? {} : { pidsLimit: raw.pidsLimit }),
+  };
+}
+
+function atLeastZero(value: bigint): bigint {
+  return value < 0n ? 0n : value;
+}
+
+function number(text: string | undefined): bigint | undefined {
+  return text !== undefined && /^\d+\s*$/.test(text) ? BigInt(text.trim()) : undefined;
+}
+
+/** Reader of a file of lines `key value`. */
+function keyed(text: string | undefined): (key: string) => bigint | undefined {
+  const values = new Map((text ?? "").split("\n").map(line => line.split(" ") as [string, string]));
+  return key => number(values.get(key));
+}

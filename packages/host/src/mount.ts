@@ -1,0 +1,157 @@
+import { lstatSync, readFileSync } from "node:fs";
+import { errnoName, systemError } from "./errno.ts";
+import { call, callRaw, cString, lastErrno, shown } from "./sys.ts";
+
+const flagBits = {
+  readonly: 0x1,
+  nosuid: 0x2,
+  nodev: 0x4,
+  noexec: 0x8,
+  remount: 0x20,
+  noatime: 0x400,
+  bind: 0x1000,
+  move: 0x2000,
+  recursive: 0x4000,
+  unbindable: 0x20000,
+  private: 0x40000,
+  slave: 0x80000,
+  shared: 0x100000,
+  relatime: 0x200000,
+} as const;
+
+export type MountFlag = keyof typeof flagBits;
+
+export interface MountRequest {
+  readonly source?: string;
+  readonly target: string;
+  readonly fstype?: string;
+  readonly flags?: readonly MountFlag[];
+  /** Options of the file system, comma separated. */
+  readonly data?: string;
+}
+
+/** mount(2). Fails with the errno's code, naming the target. */
+export function mount(request: MountRequest): void {
+  const flags = (request.flags ?? []).reduce((bits, flag) => bits | flagBits[flag], 0);
+  const text = (value: string | undefined) => (value === undefined ? null : cString(value));
+  call(
+    "mount",
+    `${request.source ?? "none"} on ${request.target}`,
+    cString(request.source ?? "none"),
+    cString(request.target),
+    text(request.fstype),
+    flags,
+    text(request.data),
+  );
+}
+
+/** Unmounts; false when nothing was mounted there. `lazy` detaches what is busy (MNT_DETACH). Never follows a symlink at the end. */
+export function unmount(target: string, options: { readonly lazy?: boolean } = {}): boolean {
+  const result = callRaw("umount2", cString(target), (options.lazy ? 0x2 : 0) | 0x8);
+  if (result !== -1) return true;
+  const errno = lastErrno();
+  const name = errnoName(errno);
+  if (name === "EINVAL" || name === "ENOENT" || name === "ENOTDIR") return false;
+  throw systemError("umount2", errno, target);
+}
+
+/** Makes `source` appear at `target` too; both are of one kind, directory or file. */
+export function bindMount(
+  source: string,
+  target: string,
+  options: { readonly recursive?: boolean; readonly readOnly?: boolean } = {},
+): void {
+  mount({ source, target, flags: options.recursive ? ["bind", "recursive"] : ["bind"] });
+  if (options.readOnly) mount({ target, flags: ["bind", "remount", "readonly"] });
+}
+
+/** Stops mounts from spreading to and from the mount point's peers. */
+export function makePrivate(target: string): void {
+  mount({ target, flags: ["private"] });
+}
+
+/** A line of /proc/self/mountinfo (proc(5)). */
+export interface MountEntry {
+  readonly id: number;
+  readonly parentId: number;
+  readonly device: string;
+  /** Which directory of the file system is mounted. */
+  readonly root: string;
+  readonly target: string;
+  readonly options: string;
+  /** `shared:1`, `master:2` … */
+  readonly propagation: readonly string[];
+  readonly fstype: string;
+  readonly source: string;
+  readonly superOptions: string;
+}
+
+export function listMounts(): readonly MountEntry[] {
+  return parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
+}
+
+export function parseMountinfo(text: string): readonly MountEntry[] {
+  return text
+    .split("\n")
+    .filter(line => line !== "")
+    .map(line => {
+      const [left = "", right = ""] = line.split(" - ");
+      const [id, parentId, device = "", root = "", target = "", options = "", ...propagation] =
+        left.split(" ");
+      const [fstype = "", source = "", superOptions = ""] = right.split(" ");
+      return {
+        id: Number(id),
+        parentId: Number(parentId),
+        device,
+        root: decodeOctal(root),
+        target: decodeOctal(target),
+        options,
+        propagation,
+        fstype,
+        source: decodeOctal(source),
+        superOptions,
+      };
+    });
+}
+
+function decodeOctal(text: string): string {
+  return text.includes("\\")
+    ? Buffer.from(
+        text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))),
+        "latin1",
+      ).toString("utf8")
+    : text;
+}
+
+/** Whether something is mounted exactly there. The path must be free of symlinks. */
+export function isMountPoint(path: string): boolean {
+  try {
+    lstatSync(path);
+  } catch {
+    return false;
+  }
+  return listMounts().some(entry => entry.target === path);
+}
+
+/** Type, block size, and free space and inodes of the file system that a path is on (statfs(2)). */
+export interface FilesystemState {
+  readonly type: number;
+  readonly blockSize: number;
+  readonly blocks: bigint;
+  readonly blocksFree: bigint;
+  readonly inodes: bigint;
+  readonly inodesFree: bigint;
+}
+
+export function statFilesystem(path: string | Uint8Array): FilesystemState {
+  const buffer = Buffer.alloc(120);
+  call("statfs", shown(path), cString(path), buffer);
+  return {
+    type: Number(buffer.readBigInt64LE(0)),
+    blockSize: Number(buffer.readBigInt64LE(8)),
+    blocks: buffer.readBigUInt64LE(16),
+    blocksFree: buffer.readBigUInt64LE(24),
+    inodes: buffer.readBigUInt64LE(40),
+    inodesFree: buffer.readBigUInt64LE(48),
+  };
+}

@@ -1,0 +1,108 @@
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parentPort } from "node:worker_threads";
+import { bindMount } from "./mount.ts";
+import { type NamespaceCall, type NamespaceReply, parseNetworkUsage } from "./namespace-calls.ts";
+import { call } from "./sys.ts";
+
+// This thread alone enters namespaces; whatever happens it goes back to the machine's own before it answers.
+const cloneFlags = { net: 0x40000000, ipc: 0x08000000, uts: 0x04000000 } as const;
+type Kind = keyof typeof cloneFlags;
+const allKinds = Object.keys(cloneFlags) as Kind[];
+const home = Object.fromEntries(
+  allKinds.map(kind => [kind, openSync(`/proc/thread-self/ns/${kind}`, "r")]),
+) as Record<Kind, number>;
+
+parentPort?.on("message", (message: NamespaceCall & { readonly id: number }) => {
+  let reply: NamespaceReply;
+  try {
+    reply = { id: message.id, ...answer(message) };
+  } catch (error) {
+    reply = { id: message.id, error };
+  }
+  parentPort?.postMessage(reply);
+});
+
+function answer(message: NamespaceCall): Omit<NamespaceReply, "id"> {
+  switch (message.kind) {
+    case "create":
+      return comingHome(allKinds, () => create(message));
+    case "setUp":
+      return comingHome(allKinds, () => {
+        for (const kind of message.namespaces)
+          if (kind !== "user") enter(join(message.directory, kind), kind);
+        prepare(message);
+        return {};
+      });
+    case "socket":
+      return comingHome(["net"], () => {
+        enter(message.netnsPath, "net");
+        return { fd: openSocket(message.family) };
+      });
+    case "networkUsage":
+      return comingHome(["net"], () => {
+        enter(message.netnsPath, "net");
+        return { interfaces: parseNetworkUsage(readFileSync("/proc/thread-self/net/dev", "utf8")) };
+      });
+  }
+}
+
+function comingHome<T>(kinds: readonly Kind[], work: () => T): T {
+  try {
+    return work();
+  } finally {
+    for (const kind of kinds) call("setns", `own ${kind} namespace`, home[kind], cloneFlags[kind]);
+  }
+}
+
+function create(message: Extract<NamespaceCall, { kind: "create" | "setUp" }>): Record<string, never> {
+  const kinds = message.namespaces.filter((kind): kind is Kind => kind !== "user");
+  call(
+    "unshare",
+    kinds.join(", "),
+    kinds.reduce((flags, kind) => flags | cloneFlags[kind], 0),
+  );
+  prepare(message);
+  for (const kind of kinds) bindMount(`/proc/thread-self/ns/${kind}`, join(message.directory, kind));
+  return {};
+}
+
+function prepare(message: Extract<NamespaceCall, { kind: "create" | "setUp" }>): void {
+  if (message.namespaces.includes("net")) loopbackUp();
+  if (message.namespaces.includes("uts") && message.hostname !== undefined) {
+    const name = Buffer.from(message.hostname);
+    call("sethostname", message.hostname, name, name.byteLength);
+  }
+  for (const [key, value] of Object.entries(message.sysctls)) writeFileSync(sysctlPath(key), value);
+}
+
+/** Dots separate, unless the key is written with slashes, where an interface's name may contain dots (sysctl(8)). */
+function sysctlPath(key: string): string {
+  return `/proc/sys/${key.includes("/") ? key : key.replaceAll(".", "/")}`;
+}
+
+function enter(path: string, kind: Kind): void {
+  const fd = openSync(path, "r");
+  try {
+    call("setns", path, fd, cloneFlags[kind]);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openSocket(family: number): number {
+  return call("socket", undefined, family, 0x80801, 0); // SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK
+}
+
+/** Raises IFF_UP and IFF_RUNNING of lo through struct ifreq (netdevice(7), SIOCSIFFLAGS). */
+function loopbackUp(): void {
+  const socket = call("socket", undefined, 2, 0x80002, 0);
+  try {
+    const request = Buffer.alloc(40);
+    request.write("lo");
+    request.writeInt16LE(0x41, 16);
+    call("ioctl", "lo", socket, 0x8914, request);
+  } finally {
+    call("close", undefined, socket);
+  }
+}
