@@ -1,1 +1,14 @@
-export {};
+export {
+  type CallOptions,
+  createClient,
+  createImageClient,
+  createRuntimeClient,
+  type ServiceClient,
+} from "./client.ts";
+export * from "./gen/cri_pb.js";
+export {
+  type CallContext,
+  type HandlersOf,
+  methodDefinition,
+  serviceDefinition,
+} from "./service-definition.ts";
