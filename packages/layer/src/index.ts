@@ -1,1 +1,5 @@
-export {};
+export type { AppliedLayer, LayerLimits } from "./apply-stream.ts";
+export { type Compression, compress, decompress, detectCompression } from "./compression.ts";
+export { downloadBlob, type HttpBlobOptions } from "./http-blob.ts";
+export { type ApplyLayerRequest, createLayerPool, type LayerPool } from "./layer-pool.ts";
+export { type RebuildTarRequest, rebuildTar } from "./rebuild-tar.ts";

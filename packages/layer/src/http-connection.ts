@@ -1,0 +1,183 @@
+import { isIP, connect as netConnect, type Socket } from "node:net";
+import { type TLSSocket, connect as tlsConnect } from "node:tls";
+import { OcidError } from "@ocid/base";
+import type { TlsOptions } from "@ocid/spec";
+import { type ResponseHead, ResponseReader } from "./http-response.ts";
+
+export interface GetRequest {
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly tls?: TlsOptions | undefined;
+  /** URL of a forward proxy. */
+  readonly proxy?: string | undefined;
+  /** A connection on which nothing arrives for so long is given up. */
+  readonly idleMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What was said with `false` from `onHead`: the body is not wanted. */
+export interface GetHandlers {
+  onHead(head: ResponseHead): boolean;
+  onBody(bytes: Uint8Array): void;
+}
+
+// One for the thread: a layer is read by one connection at a time.
+const receiveBuffer = Buffer.allocUnsafeSlow(256 * 1024);
+
+/**
+ * A GET over a connection of its own, its body handed to `onBody` in the buffer in which the socket received it: no
+ * stream, no copy. Resolves at the response's end; rejects with what a handler throws, or UNAVAILABLE.
+ */
+export async function httpGet(request: GetRequest, handlers: GetHandlers): Promise<void> {
+  const { url, signal } = request;
+  signal?.throwIfAborted();
+  const viaProxy = request.proxy === undefined ? undefined : new URL(request.proxy);
+  const tunnel = viaProxy && url.protocol === "https:" ? await openTunnel(viaProxy, url, request) : undefined;
+  await new Promise<void>((resolve, reject) => {
+    let socket: Socket | TLSSocket | undefined;
+    let wanted = true;
+    const finish = (error?: unknown) => {
+      signal?.removeEventListener("abort", abort);
+      socket?.removeAllListeners();
+      socket?.on("error", () => {});
+      socket?.destroy();
+      if (error === undefined) resolve();
+      else
+        reject(
+          error instanceof Error && "syscall" in error
+            ? new OcidError("UNAVAILABLE", `${url.host}: ${error.message}`, { cause: error })
+            : error,
+        );
+    };
+    const abort = () => finish(signal?.reason);
+    const reader = new ResponseReader(
+      head => {
+        wanted = handlers.onHead(head);
+      },
+      bytes => {
+        if (wanted) handlers.onBody(bytes);
+      },
+    );
+    const onread = {
+      buffer: receiveBuffer,
+      callback: (received: number, buffer: Uint8Array): boolean => {
+        try {
+          reader.write(buffer.subarray(0, received));
+          if (reader.done || !wanted) finish();
+        } catch (error) {
+          finish(error);
+        }
+        return true;
+      },
+    };
+    signal?.addEventListener("abort", abort, { once: true });
+    socket = openSocket(request, viaProxy, tunnel, onread);
+    socket.setTimeout(request.idleMs, () =>
+      finish(
+        new OcidError("UNAVAILABLE", `${url.host} has sent nothing for ${request.idleMs} ms`, {
+          reason: "Idle",
+        }),
+      ),
+    );
+    socket.once("error", finish);
+    socket.once("close", () =>
+      finish(
+        reader.mayEnd
+          ? undefined
+          : new OcidError("UNAVAILABLE", `${url.host} closed the connection before the end`, {
+              reason: "Closed",
+            }),
+      ),
+    );
+    socket.write(requestText(request, viaProxy !== undefined && tunnel === undefined ? viaProxy : undefined));
+  });
+}
+
+type OnRead = {
+  readonly buffer: Buffer;
+  readonly callback: (received: number, buffer: Uint8Array) => boolean;
+};
+
+function openSocket(
+  request: GetRequest,
+  proxy: URL | undefined,
+  tunnel: Socket | undefined,
+  onread: OnRead,
+): Socket {
+  const { url, tls } = request;
+  const host = hostname(url);
+  if (url.protocol === "http:") {
+    const target = proxy ?? url;
+    return netConnect({ host: hostname(target), port: portOf(target), onread } as never);
+  }
+  return tlsConnect({
+    ...(tunnel ? { socket: tunnel } : { host, port: portOf(url) }),
+    ...(isIP(host) ? {} : { servername: host }),
+    ALPNProtocols: ["http/1.1"],
+    rejectUnauthorized: tls?.verify ?? true,
+    ...(tls?.ca ? { ca: [...tls.ca] } : {}),
+    ...(tls?.cert ? { cert: tls.cert } : {}),
+    ...(tls?.key ? { key: tls.key } : {}),
+    onread,
+  } as never);
+}
+
+function openTunnel(proxy: URL, url: URL, request: GetRequest): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = netConnect({ host: hostname(proxy), port: portOf(proxy) });
+    const fail = (error: unknown) => {
+      socket.destroy();
+      reject(
+        new OcidError("UNAVAILABLE", `proxy ${proxy.host}: ${(error as Error).message}`, { cause: error }),
+      );
+    };
+    socket.setTimeout(request.idleMs, () => fail(new Error("no answer")));
+    socket.once("error", fail);
+    const target = `${hostname(url)}:${portOf(url)}`;
+    socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${proxyAuthorization(proxy)}\r\n`);
+    let text = "";
+    socket.on("data", function onData(chunk: Buffer) {
+      text += chunk.toString("latin1");
+      if (!text.includes("\r\n\r\n") && text.length < 16_384) return;
+      socket.off("data", onData);
+      socket.removeAllListeners("error");
+      socket.setTimeout(0);
+      if (/^HTTP\/1\.[01] 200/.test(text)) resolve(socket);
+      else fail(new Error(text.split("\r\n", 1)[0]));
+    });
+  });
+}
+
+function requestText(request: GetRequest, proxy: URL | undefined): string {
+  const { url } = request;
+  const path = proxy ? url.href : `${url.pathname}${url.search}`;
+  const lines = [
+    `GET ${path} HTTP/1.1`,
+    `Host: ${url.host}`,
+    "Connection: close",
+    "Accept-Encoding: identity",
+  ];
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (/[\r\n\0]/.test(name + value))
+      throw new OcidError(
+        "INVALID_ARGUMENT",
+        `request header ${JSON.stringify(name)} has a line break in it`,
+      );
+    lines.push(`${name}: ${value}`);
+  }
+  return `${lines.join("\r\n")}\r\n${proxy ? proxyAuthorization(proxy) : ""}\r\n`;
+}
+
+function proxyAuthorization(proxy: URL): string {
+  if (proxy.username === "") return "";
+  const pair = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`;
+  return `Proxy-Authorization: Basic ${Buffer.from(pair).toString("base64")}\r\n`;
+}
+
+function hostname(url: URL): string {
+  return url.hostname.replace(/^\[|\]$/g, "");
+}
+
+function portOf(url: URL): number {
+  return url.port === "" ? (url.protocol === "https:" ? 443 : 80) : Number(url.port);
+}

@@ -1,0 +1,39 @@
+import { type ErrorCode, OcidError } from "@ocid/base";
+import type { BlobSource, HttpBlobSource } from "@ocid/spec";
+import type { AppliedLayer, LayerTarget } from "./apply-stream.ts";
+
+/** A blob source as it travels to a worker: functions stay behind and are called by message. */
+export type SourceMessage =
+  | Exclude<BlobSource, { kind: "stream" | "http" }>
+  | (Omit<HttpBlobSource, "renew"> & { readonly canRenew: boolean })
+  | { readonly kind: "stream" };
+
+export type ToWorker =
+  | {
+      readonly type: "apply";
+      readonly target: LayerTarget;
+      readonly partialPath?: string;
+      readonly source: SourceMessage;
+    }
+  | { readonly type: "abort" }
+  | { readonly type: "renewed"; readonly headers: Readonly<Record<string, string>> | undefined }
+  | { readonly type: "chunk"; readonly bytes: Uint8Array | undefined; readonly error?: ErrorMessage };
+
+export type FromWorker =
+  | { readonly type: "bytes"; readonly bytes: number }
+  | { readonly type: "renew"; readonly challenge: string | undefined }
+  | { readonly type: "pull"; readonly offset: number }
+  | { readonly type: "done"; readonly applied: AppliedLayer }
+  | { readonly type: "failed"; readonly error: ErrorMessage };
+
+/** An error as it travels between threads, which would strip it of its class. */
+export interface ErrorMessage {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly reason?: string | undefined;
+  readonly details?: OcidError["details"];
+}
+
+export function fromErrorMessage(error: ErrorMessage): OcidError {
+  return new OcidError(error.code, error.message, { reason: error.reason, details: error.details });
+}

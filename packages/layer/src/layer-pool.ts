@@ -1,0 +1,160 @@
+import { availableParallelism } from "node:os";
+import type { Worker } from "node:worker_threads";
+import { codeOf, isOcidError, messageOf, OcidError, Semaphore } from "@ocid/base";
+import { launchWorker } from "@ocid/host";
+import type { BlobSource } from "@ocid/spec";
+import type { AppliedLayer, LayerTarget } from "./apply-stream.ts";
+import { type FromWorker, fromErrorMessage, type SourceMessage, type ToWorker } from "./layer-messages.ts";
+
+export interface ApplyLayerRequest extends LayerTarget {
+  readonly source: BlobSource;
+  /** Where the blob is kept as it comes, so that a download that was killed goes on; removed on success. */
+  readonly partialPath?: string;
+  /** Bytes of the blob taken so far, some twenty times a second. */
+  readonly onBytes?: ((bytes: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Threads that fetch and apply layers, one whole layer each. */
+export interface LayerPool extends AsyncDisposable {
+  /**
+   * Fetches, verifies and unpacks a layer into an empty directory. Fails with DATA_LOSS for wrong bytes,
+   * INVALID_ARGUMENT for an archive that is not to be unpacked; what lies in the directory then is the caller's to remove.
+   */
+  apply(request: ApplyLayerRequest): Promise<AppliedLayer>;
+}
+
+/** `threads`: default one for each processor, at most 3; more do not make it faster. They end when idle for 30 s. */
+export function createLayerPool(options: { readonly threads?: number | undefined } = {}): LayerPool {
+  const threads = options.threads || Math.min(3, availableParallelism());
+  const places = new Semaphore(threads);
+  const idle: { readonly worker: Worker; readonly timer: NodeJS.Timeout }[] = [];
+  const busy = new Set<Worker>();
+  const take = (): Worker => {
+    const kept = idle.pop();
+    clearTimeout(kept?.timer);
+    const worker =
+      kept?.worker ?? launchWorker("layer-worker", new URL("./layer-worker.ts", import.meta.url));
+    worker.ref();
+    busy.add(worker);
+    return worker;
+  };
+  const giveBack = (worker: Worker) => {
+    busy.delete(worker);
+    worker.unref();
+    const timer = setTimeout(() => {
+      idle.splice(
+        idle.findIndex(entry => entry.worker === worker),
+        1,
+      );
+      void worker.terminate();
+    }, 30_000).unref();
+    idle.push({ worker, timer });
+  };
+  return {
+    async apply(request) {
+      using _place = await places.acquire(request.signal);
+      const worker = take();
+      let usable = true;
+      try {
+        return await runOn(worker, request);
+      } catch (error) {
+        usable = !isOcidError(error) || error.reason !== "WorkerEnded";
+        throw error;
+      } finally {
+        if (usable) giveBack(worker);
+        else busy.delete(worker);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      for (const { timer } of idle) clearTimeout(timer);
+      await Promise.all([...idle.map(entry => entry.worker), ...busy].map(worker => worker.terminate()));
+      idle.length = 0;
+    },
+  };
+}
+
+function runOn(worker: Worker, request: ApplyLayerRequest): Promise<AppliedLayer> {
+  const { source, onBytes, signal, partialPath, ...target } = request;
+  const post = (message: ToWorker) => worker.postMessage(message);
+  return new Promise((resolve, reject) => {
+    let chunks: AsyncIterator<Uint8Array> | undefined;
+    const settle = (finish: () => void) => {
+      worker.off("message", onMessage);
+      worker.off("error", onEnd);
+      worker.off("exit", onEnd);
+      signal?.removeEventListener("abort", abort);
+      void chunks?.return?.();
+      finish();
+    };
+    const onEnd = (error: unknown) =>
+      settle(() =>
+        reject(
+          new OcidError(
+            "INTERNAL",
+            `the thread that unpacks layer ${target.digest} has ended: ${messageOf(error)}`,
+            { reason: "WorkerEnded", cause: error },
+          ),
+        ),
+      );
+    const abort = () => post({ type: "abort" });
+    const onMessage = (message: FromWorker) => {
+      switch (message.type) {
+        case "bytes":
+          return onBytes?.(message.bytes);
+        case "done":
+          return settle(() => resolve(message.applied));
+        case "failed":
+          return settle(() => reject(signal?.aborted ? signal.reason : fromErrorMessage(message.error)));
+        case "renew":
+          return void renew(source, message.challenge).then(headers => post({ type: "renewed", headers }));
+        case "pull":
+          chunks ??=
+            source.kind === "stream"
+              ? source.open(message.offset, signal)[Symbol.asyncIterator]()
+              : undefined;
+          return void nextChunk(chunks).then(post);
+      }
+    };
+    worker.on("message", onMessage);
+    worker.once("error", onEnd);
+    worker.once("exit", onEnd);
+    signal?.addEventListener("abort", abort, { once: true });
+    post({
+      type: "apply",
+      target,
+      source: travelling(source),
+      ...(partialPath === undefined ? {} : { partialPath }),
+    });
+    if (signal?.aborted) abort();
+  });
+}
+
+function travelling(source: BlobSource): SourceMessage {
+  if (source.kind === "stream") return { kind: "stream" };
+  if (source.kind === "file") return source;
+  const { renew: renewer, ...rest } = source;
+  return { ...rest, canRenew: renewer !== undefined };
+}
+
+async function renew(
+  source: BlobSource,
+  challenge: string | undefined,
+): Promise<Readonly<Record<string, string>> | undefined> {
+  if (source.kind !== "http") return undefined;
+  return source.renew?.(challenge).catch(() => undefined);
+}
+
+async function nextChunk(chunks: AsyncIterator<Uint8Array> | undefined): Promise<ToWorker> {
+  try {
+    const next = await chunks?.next();
+    return { type: "chunk", bytes: next === undefined || next.done ? undefined : next.value };
+  } catch (error) {
+    const known = isOcidError(error) ? { reason: error.reason, details: error.details } : {};
+    return {
+      type: "chunk",
+      bytes: undefined,
+      error: { code: codeOf(error, "INTERNAL"), message: messageOf(error), ...known },
+    };
+  }
+}

@@ -1,0 +1,92 @@
+import { parentPort } from "node:worker_threads";
+import { codeOf, isOcidError, messageOf } from "@ocid/base";
+import type { BlobSource } from "@ocid/spec";
+import { runLayerJob } from "./layer-job.ts";
+import {
+  type ErrorMessage,
+  type FromWorker,
+  fromErrorMessage,
+  type SourceMessage,
+  type ToWorker,
+} from "./layer-messages.ts";
+
+// Applies one layer at a time; the pool sends the next when this one is done.
+let abort = new AbortController();
+let answered: ((message: ToWorker) => void) | undefined;
+const send = (message: FromWorker) => parentPort?.postMessage(message);
+
+parentPort?.on("message", (message: ToWorker) => {
+  if (message.type === "apply") void apply(message);
+  else if (message.type === "abort") {
+    abort.abort();
+    answered?.(message);
+  } else answered?.(message);
+});
+
+async function apply(job: Extract<ToWorker, { type: "apply" }>): Promise<void> {
+  abort = new AbortController();
+  let told = 0;
+  try {
+    const applied = await runLayerJob(
+      {
+        ...job.target,
+        source: localSource(job.source),
+        ...(job.partialPath === undefined ? {} : { partialPath: job.partialPath }),
+      },
+      {
+        signal: abort.signal,
+        onBytes(bytes) {
+          const now = performance.now();
+          if (now - told < 50) return;
+          told = now;
+          send({ type: "bytes", bytes });
+        },
+      },
+    );
+    send({ type: "bytes", bytes: applied.size });
+    send({ type: "done", applied });
+  } catch (error) {
+    send({ type: "failed", error: errorMessage(error) });
+  }
+}
+
+function localSource(source: SourceMessage): BlobSource {
+  if (source.kind === "file") return source;
+  if (source.kind === "http") {
+    const { canRenew, ...rest } = source;
+    if (!canRenew) return rest;
+    return {
+      ...rest,
+      renew: async challenge =>
+        ((await ask({ type: "renew", challenge })) as Extract<ToWorker, { type: "renewed" }>).headers,
+    };
+  }
+  return {
+    kind: "stream",
+    async *open(offset) {
+      for (;;) {
+        const message = (await ask({ type: "pull", offset })) as Extract<ToWorker, { type: "chunk" }>;
+        if (message.error) throw fromErrorMessage(message.error);
+        if (message.bytes === undefined) return;
+        yield message.bytes;
+      }
+    },
+  };
+}
+
+async function ask(question: FromWorker): Promise<ToWorker> {
+  const answer = new Promise<ToWorker>(resolve => {
+    answered = resolve;
+  });
+  send(question);
+  const message = await answer;
+  answered = undefined;
+  if (message.type === "abort") throw abort.signal.reason;
+  return message;
+}
+
+function errorMessage(error: unknown): ErrorMessage {
+  if (isOcidError(error))
+    return { code: error.code, message: error.message, reason: error.reason, details: error.details };
+  return { code: codeOf(error, "INTERNAL"), message: messageOf(error) };
+}
