@@ -1,4 +1,4 @@
-import type { BlobSource, ChainId, Descriptor, DiffId, Digest } from "@ocid/spec";
+import type { BlobSource, Descriptor, DiffId, Digest } from "@ocid/spec";
 
 /** What a layer became on disk. */
 export interface StagedLayer extends AsyncDisposable {
@@ -50,20 +50,22 @@ export interface ImageStorePort {
   /** By name, id, unique id prefix, or `repository@digest`. */
   findImage(reference: string): Promise<ImageRecord | undefined>;
   readImageData(imageId: string, key: string): Promise<Uint8Array>;
-  findLayer(chainId: ChainId): Promise<LayerRecord | undefined>;
+  /** The topmost layer of a stack, named by its diffIDs from the base up, if it is there and complete. */
+  findLayer(stack: readonly DiffId[]): Promise<LayerRecord | undefined>;
   /** From the top layer down to the base. */
   layerChain(layerId: string): Promise<readonly LayerRecord[]>;
   /** Fetches, verifies and unpacks into a place beside the store; publish it with `commitLayer` or dispose of it. */
   stageLayer(request: StageLayerRequest): Promise<StagedLayer>;
-  /** Publishes a staged layer on top of its parent, durably; finding the layer there already is success. */
-  commitLayer(staged: StagedLayer, parent: ChainId | undefined): Promise<LayerRecord>;
+  /** Publishes a staged layer on top of those below it (diffIDs from the base up), durably; finding it there already is success. */
+  commitLayer(staged: StagedLayer, below: readonly DiffId[]): Promise<LayerRecord>;
   /** The layer's uncompressed tar, bit for bit; its digest is the diffID. */
   openLayerTar(layerId: string): AsyncIterable<Uint8Array>;
   /** Publishes an image whose layers are there, or adds the names and data to the one with this id. A name moves from the image that had it. */
   putImage(request: {
     readonly id: string;
     readonly names: readonly string[];
-    readonly topLayer: ChainId | undefined;
+    /** All its diffIDs, from the base up. */
+    readonly stack: readonly DiffId[];
     readonly created?: string | undefined;
     /** In this order: config, index if any, `manifest-<digest>`, `manifest`. */
     readonly bigData: readonly { readonly key: string; readonly bytes: Uint8Array }[];

@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 import { createLayerPool } from "@ocid/layer";
 import { type DiffId, digestBytes } from "@ocid/spec";
 import { tempRoot } from "@ocid/testkit";
-import { type Headers, pack } from "tar-stream";
+import { type Header, pack } from "tar-stream";
 import { afterAll, describe, expect, test } from "vitest";
 
 const root = tempRoot("hostile-");
@@ -18,11 +18,11 @@ afterAll(async () => {
 });
 
 async function archive(
-  entries: readonly (Partial<Headers> & { name: string; content?: string })[],
+  entries: readonly (Partial<Header> & { name: string; content?: string })[],
 ): Promise<Buffer> {
   const tar = pack();
   for (const { content, ...header } of entries)
-    tar.entry({ mtime: new Date(0), ...header } as Headers, content ?? "");
+    tar.entry({ mtime: new Date(0), ...header } as Header, content ?? "");
   tar.finalize();
   const chunks: Buffer[] = [];
   for await (const chunk of tar) chunks.push(chunk as Buffer);

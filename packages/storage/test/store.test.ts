@@ -1,0 +1,289 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { isMountPoint } from "@ocid/host";
+import { type DiffId, digestBytes, digestHex, mediaTypes } from "@ocid/spec";
+import { openStore, type Store } from "@ocid/storage";
+import { makeBusyboxRootfs, tempRoot } from "@ocid/testkit";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+const root = tempRoot("store-");
+const R = join(root.path, "r");
+const RR = join(root.path, "rr");
+let store: Store;
+let image: { id: string; stack: readonly DiffId[] };
+
+function podman(...args: string[]): string {
+  return execFileSync(
+    "podman",
+    [
+      "--root",
+      R,
+      "--runroot",
+      RR,
+      "--storage-driver",
+      "overlay",
+      "--cgroup-manager",
+      "cgroupfs",
+      "--events-backend",
+      "file",
+      ...args,
+    ],
+    { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] },
+  );
+}
+
+const run = [
+  "run",
+  "--rm",
+  "--network",
+  "none",
+  "--ulimit",
+  "nofile=1024:1024",
+  "--ulimit",
+  "nproc=1024:1024",
+];
+
+function blob(name: string, directory: string) {
+  const tar = execFileSync("tar", ["-c", "--sort=name", "-C", directory, "."], { maxBuffer: 1 << 28 });
+  const path = join(root.path, `${name}.tar`);
+  writeFileSync(path, tar);
+  return {
+    path,
+    diffId: digestBytes(tar) as DiffId,
+    descriptor: { mediaType: mediaTypes.ociLayer, digest: digestBytes(tar), size: tar.byteLength },
+  };
+}
+
+async function storeImage(name: string, layers: readonly ReturnType<typeof blob>[]) {
+  const stack = layers.map(layer => layer.diffId);
+  const staged = await Promise.all(
+    layers.map(layer =>
+      store.stageLayer({
+        descriptor: layer.descriptor,
+        source: { kind: "file", path: layer.path },
+        diffId: layer.diffId,
+      }),
+    ),
+  );
+  for (const [at, layer] of staged.entries()) {
+    await using _layer = layer;
+    await store.commitLayer(layer, stack.slice(0, at));
+  }
+  const config = Buffer.from(
+    JSON.stringify({
+      architecture: "amd64",
+      os: "linux",
+      created: "2024-05-06T07:08:09Z",
+      config: { Cmd: ["/bin/sh"], Env: ["PATH=/bin"] },
+      rootfs: { type: "layers", diff_ids: stack },
+    }),
+  );
+  const manifest = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: mediaTypes.ociManifest,
+      config: { mediaType: mediaTypes.ociConfig, digest: digestBytes(config), size: config.byteLength },
+      layers: layers.map(layer => layer.descriptor),
+    }),
+  );
+  const id = digestHex(digestBytes(config));
+  await store.putImage({
+    id,
+    names: [name],
+    stack,
+    created: "2024-05-06T07:08:09Z",
+    bigData: [
+      { key: digestBytes(config), bytes: config },
+      { key: `manifest-${digestBytes(manifest)}`, bytes: manifest },
+      { key: "manifest", bytes: manifest },
+    ],
+  });
+  return { id, stack };
+}
+
+async function tarDigest(layerId: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of store.openLayerTar(layerId)) hash.update(chunk);
+  return `sha256:${hash.digest("hex")}`;
+}
+
+beforeAll(async () => {
+  store = await openStore({ root: R, runRoot: RR });
+  const base = makeBusyboxRootfs(join(root.path, "base"));
+  const top = join(root.path, "top");
+  mkdirSync(join(top, "etc"), { recursive: true });
+  writeFileSync(join(top, "etc/added"), "by the second layer");
+  writeFileSync(join(top, "etc/.wh.group"), "");
+  image = await storeImage("localhost/box:1", [blob("base", base), blob("top", top)]);
+});
+
+afterAll(async () => {
+  await store[Symbol.asyncDispose]();
+  root.remove();
+});
+
+describe("what we store", () => {
+  test("podman lists, inspects and runs", () => {
+    expect(podman("images", "--noheading", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").trim()).toBe(
+      `localhost/box:1 ${image.id.slice(0, 12)}`,
+    );
+    expect(podman(...run, "localhost/box:1", "cat", "/etc/added")).toBe("by the second layer");
+    expect(podman(...run, "localhost/box:1", "sh", "-c", "test -e /etc/group || echo gone")).toBe("gone\n");
+  });
+
+  test("skopeo inspects and copies, digests unchanged", () => {
+    const name = `containers-storage:[overlay@${R}+${RR}]localhost/box:1`;
+    expect(JSON.parse(execFileSync("skopeo", ["inspect", name], { encoding: "utf8" }))).toMatchObject({
+      Name: "localhost/box",
+      Architecture: "amd64",
+    });
+    const out = join(root.path, "copied");
+    execFileSync("skopeo", ["--insecure-policy", "copy", "--dest-decompress", name, `dir:${out}`]);
+    for (const diffId of image.stack) expect(existsSync(join(out, digestHex(diffId)))).toBe(true);
+  });
+
+  test("archives are rebuilt bit for bit", async () => {
+    const chain = await store.layerChain((await store.getImage("localhost/box:1")).layerId!);
+    expect(chain.map(layer => layer.diffId)).toEqual([...image.stack].reverse());
+    for (const layer of chain) expect(await tarDigest(layer.id)).toBe(layer.diffId);
+  });
+
+  test("a layer that is there is not stored twice", async () => {
+    const before = readdirSync(join(R, "overlay"));
+    await storeImage("localhost/box:2", [
+      blob("base", join(root.path, "base")),
+      blob("top", join(root.path, "top")),
+    ]);
+    expect(readdirSync(join(R, "overlay"))).toEqual(before);
+    expect((await store.getImage("localhost/box:2")).names).toEqual(["localhost/box:2", "localhost/box:1"]);
+    await store.untagImage(["localhost/box:2"]);
+  });
+});
+
+describe("what others store", () => {
+  test("an image that skopeo put there is read, and rebuilt", async () => {
+    const layout = join(root.path, "oci-src");
+    execFileSync("skopeo", [
+      "--insecure-policy",
+      "copy",
+      `containers-storage:[overlay@${R}+${RR}]localhost/box:1`,
+      `dir:${layout}`,
+    ]);
+    execFileSync("skopeo", [
+      "--insecure-policy",
+      "copy",
+      `dir:${layout}`,
+      `containers-storage:[overlay@${R}+${RR}]localhost/theirs:1`,
+    ]);
+    const theirs = await store.getImage("localhost/theirs:1");
+    for (const layer of await store.layerChain(theirs.layerId!))
+      expect(await tarDigest(layer.id)).toBe(layer.diffId);
+    podman("rmi", "localhost/theirs:1");
+    expect(await store.findImage("localhost/theirs:1")).toBeUndefined();
+  });
+});
+
+describe("containers", () => {
+  test("live through podman's runs, hold their image, and leave nothing", async () => {
+    const id = "c".repeat(64);
+    await store.createContainer({ id, name: "k8s_box", imageId: image.id, metadata: '{"ocid":{}}' });
+    const { path } = await store.mountContainer(id);
+    expect((await store.mountContainer(id)).path).toBe(path);
+    writeFileSync(join(path, "written"), "x");
+    podman("images");
+    podman(...run, "localhost/box:1", "true");
+    expect(isMountPoint(path)).toBe(true);
+    expect(readFileSync(join(path, "written"), "utf8")).toBe("x");
+    expect((await store.containerUsage(id)).inodes).toBe(1);
+    await expect(store.removeImage("localhost/box:1")).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+      message: expect.stringContaining("k8s_box"),
+    });
+    expect(() => podman("rmi", "localhost/box:1")).toThrow();
+    await store.removeContainer(id);
+    await store.removeContainer(id);
+    expect(isMountPoint(path)).toBe(false);
+    expect(await store.listContainers()).toEqual([]);
+  });
+
+  test("a name is given once", async () => {
+    await store.createContainer({ id: "a".repeat(64), name: "same", imageId: image.id, metadata: "{}" });
+    await expect(
+      store.createContainer({ id: "b".repeat(64), name: "same", imageId: image.id, metadata: "{}" }),
+    ).rejects.toMatchObject({ code: "ALREADY_EXISTS" });
+    await store.removeContainer("a".repeat(64));
+  });
+});
+
+describe("an image as a file system", () => {
+  test("is mounted read-only and counted", async () => {
+    const { path } = await store.mountImage("localhost/box:1");
+    expect((await store.mountImage("localhost/box:1")).path).toBe(path);
+    expect(readFileSync(join(path, "etc/added"), "utf8")).toBe("by the second layer");
+    expect(existsSync(join(path, "etc/group"))).toBe(false);
+    expect(() => writeFileSync(join(path, "x"), "")).toThrow(/EROFS/);
+    await store.unmountImage("localhost/box:1");
+    expect(isMountPoint(path)).toBe(true);
+    await store.unmountImage("localhost/box:1");
+    expect(isMountPoint(path)).toBe(false);
+  });
+});
+
+describe("faults", () => {
+  test("a layer of the wrong diffID leaves nothing", async () => {
+    const before = readdirSync(join(R, "overlay")).sort();
+    const layer = blob("wrong", join(root.path, "top"));
+    await expect(
+      store.stageLayer({
+        descriptor: layer.descriptor,
+        source: { kind: "file", path: layer.path },
+        diffId: digestBytes("other") as DiffId,
+      }),
+    ).rejects.toMatchObject({ code: "DATA_LOSS" });
+    expect(readdirSync(join(R, "overlay/tempdirs"))).toEqual([]);
+    expect(readdirSync(join(R, "overlay")).sort()).toEqual(before);
+  });
+
+  test("a layer left incomplete, and a writable one without container, are cleared away", async () => {
+    const path = join(R, "overlay-layers/layers.json");
+    const rows = JSON.parse(readFileSync(path, "utf8"));
+    const half = "d".repeat(64);
+    const orphan = "e".repeat(64);
+    mkdirSync(join(R, "overlay", half, "diff"), { recursive: true });
+    mkdirSync(join(R, "overlay", orphan, "diff"), { recursive: true });
+    writeFileSync(
+      path,
+      JSON.stringify([
+        ...rows,
+        { id: half, flags: { incomplete: true } },
+        { id: orphan, metadata: '{"ocid":"container"}', created: "2024-01-01T00:00:00Z" },
+      ]),
+    );
+    await store.recover();
+    expect(JSON.parse(readFileSync(path, "utf8"))).toEqual(rows);
+    expect(existsSync(join(R, "overlay", half))).toBe(false);
+    expect(existsSync(join(R, "overlay", orphan))).toBe(false);
+  });
+
+  test("records that cannot be read are named, and kept", async () => {
+    const path = join(R, "overlay-images/images.json");
+    const good = readFileSync(path);
+    writeFileSync(path, "[{");
+    await expect(store.listImages()).rejects.toMatchObject({
+      code: "DATA_LOSS",
+      message: expect.stringContaining("images.json"),
+    });
+    await expect(store.removeImage(image.id)).rejects.toMatchObject({ code: "DATA_LOSS" });
+    expect(readFileSync(path, "utf8")).toBe("[{");
+    writeFileSync(path, good);
+  });
+});
+
+test("removing the last image leaves an empty store", async () => {
+  await store.removeImage("localhost/box:1");
+  expect(readFileSync(join(R, "overlay-layers/layers.json"), "utf8")).toBe("[]");
+  expect(readdirSync(join(R, "overlay/l"))).toEqual([]);
+  expect(podman("images", "-q")).toBe("");
+});
