@@ -1,0 +1,48 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { rootCertificates } from "node:tls";
+import { OcidError, wrapError } from "@ocid/base";
+import type { TlsOptions } from "@ocid/spec";
+
+/** Where certificates of registries are looked for; the first directory that has one for a registry is the only one used. */
+export function usualCertificateDirectories(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): readonly string[] {
+  return [
+    join(env["HOME"] || homedir(), ".config/containers/certs.d"),
+    "/etc/containers/certs.d",
+    "/etc/docker/certs.d",
+  ];
+}
+
+/** TLS material for a registry (containers-certs.d(5)): `*.crt` are authorities, `X.cert` with `X.key` identifies us. */
+export function loadCertificates(registry: string, directories: readonly string[]): TlsOptions {
+  const directory = directories.map(path => join(path, registry)).find(path => existsSync(path));
+  if (directory === undefined) return {};
+  const names = readdirSync(directory).sort();
+  const read = (name: string) => {
+    try {
+      return readFileSync(join(directory, name), "utf8");
+    } catch (error) {
+      throw wrapError(`read the certificate ${join(directory, name)}`, error);
+    }
+  };
+  const authorities = names.filter(name => name.endsWith(".crt")).map(read);
+  const client = names.find(name => name.endsWith(".cert"))?.replace(/\.cert$/, "");
+  const key = names.find(name => name.endsWith(".key"))?.replace(/\.key$/, "");
+  for (const [have, want] of [
+    [client, "key"],
+    [key, "cert"],
+  ] as const) {
+    if (have !== undefined && !names.includes(`${have}.${want}`))
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `${directory} has half of a client certificate: ${have}.${want} is missing`,
+      );
+  }
+  return {
+    ...(authorities.length > 0 ? { ca: [...rootCertificates, ...authorities] } : {}),
+    ...(client === undefined ? {} : { cert: read(`${client}.cert`), key: read(`${client}.key`) }),
+  };
+}
