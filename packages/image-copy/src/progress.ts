@@ -1,0 +1,48 @@
+import type { Descriptor } from "@ocid/spec";
+
+/** What happens to a blob while an image is copied. Bytes count what has arrived, of the blob as it is stored at the source. */
+export interface CopyProgress {
+  readonly kind: "start" | "bytes" | "done" | "skipped";
+  readonly descriptor: Descriptor;
+  /** Bytes of this blob so far. */
+  readonly bytes: number;
+  /** Of the whole image, as far as it is known. */
+  readonly totalBytes: number;
+  readonly copiedBytes: number;
+}
+
+export type OnProgress = (event: CopyProgress) => void;
+
+/** Adds blobs' progress up. */
+export class ProgressMeter {
+  readonly #listener: OnProgress | undefined;
+  readonly #bytes = new Map<string, number>();
+  #total = 0;
+  #copied = 0;
+
+  constructor(listener: OnProgress | undefined) {
+    this.#listener = listener;
+  }
+
+  expect(descriptors: readonly Descriptor[]): void {
+    for (const { size } of descriptors) this.#total += size;
+  }
+
+  start(descriptor: Descriptor): void {
+    this.#tell("start", descriptor, 0);
+  }
+
+  bytes(descriptor: Descriptor, bytes: number): void {
+    this.#tell("bytes", descriptor, bytes);
+  }
+
+  done(descriptor: Descriptor, skipped: boolean): void {
+    this.#tell(skipped ? "skipped" : "done", descriptor, descriptor.size);
+  }
+
+  #tell(kind: CopyProgress["kind"], descriptor: Descriptor, bytes: number): void {
+    this.#copied += bytes - (this.#bytes.get(descriptor.digest) ?? 0);
+    this.#bytes.set(descriptor.digest, bytes);
+    this.#listener?.({ kind, descriptor, bytes, totalBytes: this.#total, copiedBytes: this.#copied });
+  }
+}

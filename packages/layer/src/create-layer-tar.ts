@@ -1,0 +1,137 @@
+import { type BigIntStats, constants } from "node:fs";
+import { lstat, open, readdir, readlink } from "node:fs/promises";
+import { OcidError } from "@ocid/base";
+import { deviceNumbers, getXattr, listXattrs } from "@ocid/host";
+import { padding, type TarEntryHeader, tarEnd, tarHeader } from "./tar-writer.ts";
+
+export interface LayerTarOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * A directory as a layer's uncompressed tar: sorted by name, so that the same tree gives the same bytes; hard links,
+ * extended attributes and devices kept; overlayfs's whiteouts and opaque directories translated back (image-spec,
+ * layer.md, "Representing Changes"). Sockets are left out.
+ */
+export async function* createLayerTar(
+  directory: string,
+  options: LayerTarOptions = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const links = new Map<string, Buffer>();
+  yield* walk(Buffer.from(directory), Buffer.alloc(0), links, options);
+  yield tarEnd;
+}
+
+async function* walk(
+  path: Buffer,
+  name: Buffer,
+  links: Map<string, Buffer>,
+  options: LayerTarOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const entries = await readdir(path, { encoding: "buffer" });
+  for (const entry of entries.sort(Buffer.compare)) {
+    options.signal?.throwIfAborted();
+    const child = join(path, entry);
+    const childName = name.byteLength === 0 ? entry : join(name, entry);
+    const stat = await lstat(child, { bigint: true });
+    yield* writeEntry(child, childName, stat, links, options);
+    if (stat.isDirectory()) yield* walk(child, childName, links, options);
+  }
+}
+
+async function* writeEntry(
+  path: Buffer,
+  name: Buffer,
+  stat: BigIntStats,
+  links: Map<string, Buffer>,
+  options: LayerTarOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const common = {
+    mode: Number(stat.mode) & 0o7777,
+    uid: Number(stat.uid),
+    gid: Number(stat.gid),
+    size: 0,
+    mtimeNs: stat.mtimeNs,
+  };
+  const device = deviceNumbers(stat.rdev);
+  if (stat.isCharacterDevice() && device.major === 0 && device.minor === 0) {
+    const slash = name.lastIndexOf(0x2f);
+    yield tarHeader({
+      ...common,
+      type: "file",
+      mode: 0,
+      name: Buffer.concat([name.subarray(0, slash + 1), Buffer.from(".wh."), name.subarray(slash + 1)]),
+    });
+    return;
+  }
+  const inode = `${stat.dev}:${stat.ino}`;
+  const first = stat.isDirectory() || stat.nlink < 2n ? undefined : links.get(inode);
+  if (first) {
+    yield tarHeader({ ...common, type: "hardlink", name, linkName: first });
+    return;
+  }
+  if (!stat.isDirectory() && stat.nlink > 1n) links.set(inode, name);
+  const xattrs = readXattrs(path);
+  if (stat.isDirectory()) {
+    yield tarHeader({ ...common, type: "directory", name: Buffer.concat([name, Buffer.from("/")]), xattrs });
+    if (getXattr(path, "trusted.overlay.opaque")?.toString() === "y")
+      yield tarHeader({ ...common, type: "file", mode: 0, name: join(name, Buffer.from(".wh..wh..opq")) });
+  } else if (stat.isSymbolicLink())
+    yield tarHeader({
+      ...common,
+      type: "symlink",
+      name,
+      linkName: await readlink(path, { encoding: "buffer" }),
+      xattrs,
+    });
+  else if (stat.isFile()) {
+    yield tarHeader({ ...common, type: "file", name, size: Number(stat.size), xattrs });
+    yield* content(path, Number(stat.size), options);
+    yield padding(Number(stat.size));
+  } else if (!stat.isSocket()) {
+    const type: TarEntryHeader["type"] = stat.isFIFO()
+      ? "fifo"
+      : stat.isCharacterDevice()
+        ? "character"
+        : "block";
+    yield tarHeader({ ...common, type, name, ...(type === "fifo" ? {} : device), xattrs });
+  }
+}
+
+async function* content(
+  path: Buffer,
+  size: number,
+  options: LayerTarOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    for (let left = size; left > 0; ) {
+      options.signal?.throwIfAborted();
+      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(Math.min(left, 256 * 1024)));
+      if (bytesRead === 0) throw new OcidError("ABORTED", `${path} became shorter while it was read`);
+      left -= bytesRead;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+function readXattrs(path: Buffer): readonly (readonly [string, Uint8Array])[] {
+  return listXattrs(path)
+    .filter(
+      name =>
+        !name.startsWith("trusted.overlay.") &&
+        !name.startsWith("user.overlay.") &&
+        name !== "security.selinux",
+    )
+    .sort()
+    .flatMap(name => {
+      const value = getXattr(path, name);
+      return value === undefined ? [] : [[name, value] as const];
+    });
+}
+
+function join(path: Buffer, name: Buffer): Buffer {
+  return Buffer.concat([path, Buffer.from("/"), name]);
+}
