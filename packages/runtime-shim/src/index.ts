@@ -1,1 +1,11 @@
-export {};
+export { openRuntimeShim, type RuntimeShim } from "./runtime-shim.ts";
+export type {
+  CallOptions,
+  ContainerState,
+  ExecResult,
+  ExecSyncRequest,
+  ExitEvent,
+  LaunchRequest,
+  RuntimeConfig,
+  ShimOptions,
+} from "./types.ts";

@@ -1,0 +1,137 @@
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { OcidError, wrapError, writeAtomic } from "@ocid/base";
+import type { ProcessIdentity } from "@ocid/host";
+import type { RuntimeSpec } from "@ocid/spec";
+
+/** What the shim notes of a container beside the runtime's and the monitor's own files. */
+export interface ContainerRecord {
+  readonly id: string;
+  readonly handler: string;
+  /** `creating` means that nobody knows yet whether there is a container: it is undone when found so. */
+  readonly phase: "creating" | "created";
+  readonly logPath: string | undefined;
+  /** The container's first process. */
+  readonly init: ProcessIdentity | undefined;
+  /** From the root of each hierarchy. */
+  readonly cgroupPath: string | undefined;
+  readonly monitorCgroupPath: string | undefined;
+}
+
+/** Paths of everything that belongs to a container on disk. */
+export interface ContainerFiles {
+  readonly directory: string;
+  readonly bundle: string;
+  readonly config: string;
+  readonly record: string;
+  readonly pidFile: string;
+  readonly monitorPidFile: string;
+  readonly control: string;
+  /** Written by the monitor when the container has ended. */
+  readonly exit: string;
+  readonly oom: string;
+  readonly attachSocket: string;
+}
+
+export class ShimFiles {
+  readonly containers: string;
+  readonly exits: string;
+  readonly sockets: string;
+  readonly runtimes: string;
+
+  constructor(stateDir: string) {
+    this.containers = join(stateDir, "containers");
+    this.exits = join(stateDir, "exits");
+    this.sockets = join(stateDir, "sockets");
+    this.runtimes = join(stateDir, "runtimes");
+  }
+
+  of(id: string): ContainerFiles {
+    if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/.test(id))
+      throw new OcidError("INVALID_ARGUMENT", `not a container id: ${JSON.stringify(id.slice(0, 140))}`);
+    const directory = join(this.containers, id);
+    const bundle = join(directory, "bundle");
+    return {
+      directory,
+      bundle,
+      config: join(bundle, "config.json"),
+      record: join(directory, "record.json"),
+      pidFile: join(directory, "pid"),
+      monitorPidFile: join(directory, "monitor-pid"),
+      control: join(bundle, "ctl"),
+      exit: join(this.exits, id),
+      oom: join(directory, "oom"),
+      attachSocket: join(this.sockets, id, "attach"),
+    };
+  }
+
+  list(): readonly string[] {
+    return existsSync(this.containers) ? readdirSync(this.containers) : [];
+  }
+
+  findRecord(id: string): ContainerRecord | undefined {
+    const path = this.of(id).record;
+    let text: string;
+    try {
+      text = readFileSync(path, "utf8");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw wrapError(`read ${path}`, error);
+    }
+    try {
+      const record = JSON.parse(text);
+      const init = record.init
+        ? { pid: Number(record.init.pid), startTime: BigInt(record.init.startTime) }
+        : undefined;
+      return { ...record, init };
+    } catch (error) {
+      throw new OcidError("DATA_LOSS", `${path} is damaged: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  getRecord(id: string): ContainerRecord {
+    const record = this.findRecord(id);
+    if (!record) throw new OcidError("NOT_FOUND", `container ${id} does not exist`);
+    return record;
+  }
+
+  async writeRecord(record: ContainerRecord): Promise<void> {
+    const init = record.init && { pid: record.init.pid, startTime: record.init.startTime.toString() };
+    await writeAtomic(this.of(record.id).record, JSON.stringify({ ...record, init }));
+  }
+
+  readSpec(id: string): RuntimeSpec {
+    const { config } = this.of(id);
+    try {
+      return JSON.parse(readFileSync(config, "utf8"));
+    } catch (error) {
+      throw wrapError(`read ${config}`, error);
+    }
+  }
+
+  /** The exit code and its time, once the monitor has written them. */
+  readExit(
+    id: string,
+  ): { readonly exitCode: number; readonly finishedAtNs: bigint; readonly oomKilled: boolean } | undefined {
+    const files = this.of(id);
+    try {
+      const text = readFileSync(files.exit, "utf8").trim();
+      // The file is made before it is filled.
+      if (text === "") return undefined;
+      const { mtimeNs } = statSync(files.exit, { bigint: true });
+      return { exitCode: Number(text), finishedAtNs: mtimeNs, oomKilled: existsSync(files.oom) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw wrapError(`read ${files.exit}`, error);
+    }
+  }
+
+  readPid(path: string): number | undefined {
+    try {
+      const pid = Number(readFileSync(path, "utf8").trim());
+      return Number.isInteger(pid) && pid > 0 ? pid : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+}

@@ -1,0 +1,192 @@
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import type { Socket } from "node:net";
+import { dirname, join } from "node:path";
+import { OcidError } from "@ocid/base";
+import { type Cgroup, openCgroup, spawnProcess } from "@ocid/host";
+import type { ContainerFiles, ShimFiles } from "./container-files.ts";
+import type { LaunchRequest } from "./types.ts";
+
+export interface MonitorRequest {
+  readonly conmonPath: string;
+  readonly runtimePath: string;
+  readonly runtimeArguments: readonly string[];
+  readonly systemdCgroup: boolean;
+  readonly launch: LaunchRequest;
+  /** Where the monitor goes, so that it is not counted with us and survives us. */
+  readonly cgroupPath: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const syncFd = 3;
+const startFd = 4;
+
+/**
+ * Starts conmon, which has the runtime create the container and then stays with it: it writes the log and the exit
+ * code whether we are there or not. Returns the pid of the container's first process.
+ */
+export async function launchMonitor(
+  shim: ShimFiles,
+  files: ContainerFiles,
+  request: MonitorRequest,
+): Promise<{ readonly pid: number }> {
+  const { launch } = request;
+  mkdirSync(shim.sockets, { recursive: true, mode: 0o700 });
+  if (launch.logPath !== undefined) mkdirSync(dirname(launch.logPath), { recursive: true, mode: 0o755 });
+  const child = spawnProcess({
+    path: request.conmonPath,
+    argv: ["conmon", ...monitorArguments(shim, files, request)],
+    env: {
+      PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
+      _OCI_SYNCPIPE: String(syncFd),
+      _OCI_STARTPIPE: String(startFd),
+    },
+    cwd: files.bundle,
+    stdio: ["ignore", "ignore", "out", "out", "in"],
+  });
+  const [, , stderr, sync, start] = child.stdio;
+  const abort = () => child.kill("SIGKILL");
+  request.signal?.addEventListener("abort", abort, { once: true });
+  try {
+    if (request.cgroupPath !== undefined) moveToCgroup(openCgroup(request.cgroupPath), child.pid);
+    const said = firstLine(sync!);
+    const complained = tail(stderr!);
+    start!.end(Buffer.from([0]));
+    const end = await child.exited;
+    request.signal?.throwIfAborted();
+    const answer = parseAnswer(await said);
+    if (end.code !== 0 || answer.pid === undefined || answer.pid < 0) {
+      stderr!.destroy();
+      const text = answer.message ?? (await complained) ?? runtimeLog(files);
+      throw launchError(launch, text || `conmon ended with ${end.signal ?? `exit code ${end.code}`}`);
+    }
+    return { pid: answer.pid };
+  } finally {
+    request.signal?.removeEventListener("abort", abort);
+    for (const pipe of child.stdio) pipe?.destroy();
+  }
+}
+
+function monitorArguments(
+  shim: ShimFiles,
+  files: ContainerFiles,
+  { launch, runtimePath, runtimeArguments, systemdCgroup }: MonitorRequest,
+): readonly string[] {
+  const log = launch.logPath === undefined ? "none" : `k8s-file:${launch.logPath}`;
+  const terminal = launch.spec.process.terminal === true;
+  return [
+    ...["--cid", launch.id, "--cuuid", launch.id, "--name", launch.name],
+    ...["--bundle", files.bundle, "--runtime", runtimePath],
+    ...runtimeArguments.flatMap(argument => ["--runtime-arg", argument]),
+    ...["--exit-dir", shim.exits, "--persist-dir", files.directory, "--socket-dir-path", shim.sockets],
+    ...["--container-pidfile", files.pidFile, "--conmon-pidfile", files.monitorPidFile],
+    ...["--log-path", log, "--log-level", "warning", "--no-sync-log"],
+    ...(systemdCgroup ? ["--systemd-cgroup"] : []),
+    ...(terminal ? ["--terminal"] : []),
+    ...(launch.stdin ? ["--stdin"] : []),
+    ...(launch.stdin && !launch.stdinOnce ? ["--leave-stdin-open"] : []),
+  ];
+}
+
+function moveToCgroup(cgroup: Cgroup, pid: number): void {
+  cgroup.create();
+  cgroup.addProcess(pid);
+}
+
+/** Tells the monitor through its fifo: `1 H W` resizes the terminal, `2 0 0` opens the log again. */
+export function tellMonitor(files: ContainerFiles, line: string): void {
+  let fd: number;
+  try {
+    fd = openSync(files.control, constants.O_WRONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    throw new OcidError(
+      "FAILED_PRECONDITION",
+      `the container's monitor does not listen any more (${(error as NodeJS.ErrnoException).code}); the container has ended`,
+      { cause: error },
+    );
+  }
+  try {
+    writeSync(fd, line);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The monitor should not be what the kernel kills when memory runs out. */
+export function protectFromOom(pid: number, score: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, String(score));
+  } catch {
+    // Without CAP_SYS_RESOURCE the monitor keeps ours.
+  }
+}
+
+interface Answer {
+  readonly pid?: number;
+  readonly message?: string;
+}
+
+function parseAnswer(line: string): Answer {
+  try {
+    const value = JSON.parse(line);
+    return {
+      ...(Number.isInteger(value.pid ?? value.data) ? { pid: value.pid ?? value.data } : {}),
+      ...(typeof value.message === "string" ? { message: value.message } : {}),
+    };
+  } catch {
+    return {};
+  }
+}
+
+function runtimeLog(files: ContainerFiles): string {
+  const path = join(files.bundle, "log.json");
+  return existsSync(path) ? readFileSync(path, "utf8").slice(-2000) : "";
+}
+
+const maxText = 64 * 1024;
+
+function firstLine(pipe: Socket): Promise<string> {
+  return new Promise(resolve => {
+    let text = "";
+    pipe.on("data", chunk => {
+      text = (text + chunk).slice(0, maxText);
+      const end = text.indexOf("\n");
+      if (end !== -1) resolve(text.slice(0, end));
+    });
+    pipe.once("close", () => resolve(text));
+  });
+}
+
+function tail(pipe: Socket): Promise<string> {
+  return new Promise(resolve => {
+    let text = "";
+    pipe.on("data", chunk => {
+      text = (text + chunk).slice(-maxText);
+    });
+    pipe.once("close", () => resolve(text.trim()));
+  });
+}
+
+/** What the runtime said, with the code that fits. */
+function launchError(launch: LaunchRequest, text: string): OcidError {
+  const said = text.replace(/\\"/g, '"').trim().slice(0, 2000);
+  const code =
+    /no such file or directory|executable file not found|permission denied|is a directory|invalid argument/i.test(
+      said,
+    )
+      ? "FAILED_PRECONDITION"
+      : /already exists/i.test(said)
+        ? "ALREADY_EXISTS"
+        : "INTERNAL";
+  return new OcidError(code, `create container ${launch.name} (${launch.id.slice(0, 12)}): ${said}`, {
+    reason: "RuntimeFailed",
+  });
+}

@@ -1,0 +1,370 @@
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { KeyedLock, type Logger, OcidError, silentLogger, writeAtomic } from "@ocid/base";
+import {
+  type Cgroup,
+  type CgroupUsage,
+  findExecutable,
+  isRunning,
+  minOomScoreAdj,
+  openCgroup,
+  readCgroupUsage,
+  readOomKills,
+  readProcess,
+  signalNumber,
+  signalProcess,
+  waitForProcessEnd,
+} from "@ocid/host";
+import type { RuntimeProcess, RuntimeResources } from "@ocid/spec";
+import { type ContainerRecord, ShimFiles } from "./container-files.ts";
+import { execSync } from "./exec.ts";
+import { ExitWatch } from "./exit-watch.ts";
+import { launchMonitor, protectFromOom, tellMonitor } from "./monitor.ts";
+import { type InstalledRuntime, Runtimes, runRuntime } from "./runtimes.ts";
+import type {
+  CallOptions,
+  ContainerState,
+  ExecResult,
+  ExecSyncRequest,
+  ExitEvent,
+  LaunchRequest,
+  ShimOptions,
+} from "./types.ts";
+
+const killTimeoutMs = 30_000;
+
+/** Opens the shim on its state directory; containers that earlier programs launched from it are found. */
+export async function openRuntimeShim(
+  options: ShimOptions & { readonly logger?: Logger },
+): Promise<RuntimeShim> {
+  return new RuntimeShim(options);
+}
+
+/**
+ * Makes containers with an OCI runtime and conmon, and tells what has become of them. Nothing is known only here:
+ * another program, or this one after a restart, goes on with the same directory.
+ */
+export class RuntimeShim implements AsyncDisposable {
+  readonly #files: ShimFiles;
+  readonly #runtimes: Runtimes;
+  readonly #conmonPath: string;
+  readonly #systemd: boolean;
+  readonly #logger: Logger;
+  readonly #watch: ExitWatch;
+  readonly #locks = new KeyedLock();
+  readonly #cpu = new Map<string, { readonly atNs: bigint; readonly usedNs: bigint }>();
+
+  /** @internal */
+  constructor(options: ShimOptions & { readonly logger?: Logger }) {
+    this.#files = new ShimFiles(options.stateDir);
+    mkdirSync(this.#files.containers, { recursive: true, mode: 0o700 });
+    this.#runtimes = new Runtimes(options.runtimes, options.defaultRuntime, this.#files.runtimes);
+    this.#conmonPath = options.conmonPath;
+    this.#systemd = options.cgroupDriver === "systemd";
+    this.#logger = options.logger ?? silentLogger;
+    this.#watch = new ExitWatch(this.#files);
+  }
+
+  /** Stops watching; containers go on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#watch[Symbol.dispose]();
+  }
+
+  handlers(): readonly {
+    readonly name: string;
+    readonly recursiveReadOnlyMounts: boolean;
+    readonly userNamespaces: boolean;
+  }[] {
+    const names = this.#runtimes.names();
+    return ["", ...names].map(name => ({ name, recursiveReadOnlyMounts: false, userNamespaces: false }));
+  }
+
+  async version(handler = ""): Promise<{ readonly name: string; readonly version: string }> {
+    const { name } = this.#runtimes.get(handler);
+    return { name, version: await this.#runtimes.version(handler) };
+  }
+
+  async list(): Promise<readonly string[]> {
+    return this.#files.list();
+  }
+
+  /** Makes a container that waits to be started. A failure leaves nothing; ALREADY_EXISTS when the id is taken. */
+  async create(launch: LaunchRequest, options: CallOptions = {}): Promise<{ readonly pid: number }> {
+    return await this.#locks.run(launch.id, async () => {
+      const files = this.#files.of(launch.id);
+      const runtime = this.#runtimes.get(launch.runtimeHandler);
+      const conmonPath = findExecutable(this.#conmonPath);
+      if (conmonPath === undefined)
+        throw new OcidError(
+          "FAILED_PRECONDITION",
+          `${this.#conmonPath} is not installed; install conmon or set runtime.conmon`,
+        );
+      if (existsSync(files.directory))
+        throw new OcidError("ALREADY_EXISTS", `container ${launch.id} exists already`);
+      const parent = dirname(launch.spec.linux.cgroupsPath ?? "/");
+      const monitorCgroupPath =
+        this.#systemd || parent === "/" ? undefined : join(parent, `conmon-${launch.id}`);
+      const record: ContainerRecord = {
+        id: launch.id,
+        handler: runtime.name,
+        phase: "creating",
+        logPath: launch.logPath,
+        init: undefined,
+        cgroupPath: this.#systemd ? undefined : launch.spec.linux.cgroupsPath,
+        monitorCgroupPath,
+      };
+      try {
+        mkdirSync(files.bundle, { recursive: true, mode: 0o700 });
+        await this.#files.writeRecord(record);
+        await writeAtomic(files.config, JSON.stringify(launch.spec));
+        rmSync(files.exit, { force: true });
+        this.#watch.forget(launch.id);
+        const { pid } = await launchMonitor(this.#files, files, {
+          conmonPath,
+          runtimePath: runtime.path,
+          runtimeArguments: [`--root=${runtime.root}`],
+          systemdCgroup: this.#systemd,
+          launch,
+          cgroupPath: monitorCgroupPath,
+          signal: options.signal,
+        });
+        const monitor = this.#files.readPid(files.monitorPidFile);
+        if (monitor !== undefined) protectFromOom(monitor, Math.max(-999, minOomScoreAdj()));
+        const process = readProcess(pid);
+        await this.#files.writeRecord({
+          ...record,
+          phase: "created",
+          init: process && { pid, startTime: process.startTime },
+          cgroupPath: record.cgroupPath ?? cgroupOf(pid),
+        });
+        return { pid };
+      } catch (error) {
+        await this.#undo(launch.id, runtime).catch(undoError =>
+          this.#logger.error("cannot clear away a container that could not be created", {
+            container: launch.id,
+            error: undoError,
+          }),
+        );
+        throw error;
+      }
+    });
+  }
+
+  async start(id: string, options: CallOptions = {}): Promise<void> {
+    await this.#locks.run(id, async () => {
+      const record = this.#files.getRecord(id);
+      const state = await this.state(id);
+      if (state.status !== "created")
+        throw new OcidError(
+          "FAILED_PRECONDITION",
+          `container ${id} cannot be started: it is ${state.status}`,
+        );
+      await runRuntime(this.#runtimes.get(record.handler), ["start", id], options);
+    });
+  }
+
+  async state(id: string): Promise<ContainerState> {
+    const record = this.#files.getRecord(id);
+    const exit = this.#files.readExit(id);
+    if (exit)
+      return {
+        status: "stopped",
+        ...exit,
+        oomKilled: exit.oomKilled || this.#wasOomKilled(record, exit.exitCode),
+      };
+    if (!record.init) return { status: "unknown" };
+    if (isRunning(record.init))
+      return { status: this.#isWaiting(record) ? "created" : "running", pid: record.init.pid };
+    const monitor = this.#files.readPid(this.#files.of(id).monitorPidFile);
+    // The monitor is about to write the exit code; without one (after a reboot) nobody will.
+    if (monitor !== undefined && readProcess(monitor)?.name === "conmon")
+      return { status: "running", pid: record.init.pid };
+    return {
+      status: "stopped",
+      exitCode: 255,
+      finishedAtNs: BigInt(Date.now()) * 1_000_000n,
+      oomKilled: false,
+    };
+  }
+
+  /** Stops a container: its stop signal, then after `timeoutMs` SIGKILL to all that is in it. Returns when it has ended. */
+  async stop(
+    id: string,
+    request: { readonly stopSignal: string; readonly timeoutMs: number },
+    options: CallOptions = {},
+  ): Promise<void> {
+    const record = this.#files.findRecord(id);
+    if (!record) return;
+    const state = await this.state(id);
+    if (state.status === "stopped") return;
+    if (state.status === "running" && request.timeoutMs > 0) {
+      signalProcess(record.init!, signalNumber(request.stopSignal));
+      if (await this.#watch.wait(id, request.timeoutMs, options.signal)) return;
+    }
+    await this.#killAll(record);
+    const ended = await this.#watch.wait(id, killTimeoutMs, options.signal);
+    if (!ended && record.init && isRunning(record.init))
+      throw new OcidError(
+        "DEADLINE_EXCEEDED",
+        `container ${id} did not end within ${killTimeoutMs / 1000} s of being killed; its process ${record.init.pid} is in state ${readProcess(record.init.pid)?.state}`,
+      );
+  }
+
+  /** Removes a container with monitor, cgroups and files, killing what runs. What is gone already is no error. */
+  async remove(id: string): Promise<void> {
+    await this.#locks.run(id, async () => {
+      const record = this.#files.findRecord(id);
+      if (!record && !existsSync(this.#files.of(id).directory)) return;
+      await this.#undo(id, this.#runtimes.get(record?.handler ?? ""));
+    });
+  }
+
+  async execSync(id: string, request: ExecSyncRequest, options: CallOptions = {}): Promise<ExecResult> {
+    const record = this.#files.getRecord(id);
+    const state = await this.state(id);
+    if (state.status !== "running")
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `container ${id} is not running (it is ${state.status}), so nothing can be run in it`,
+      );
+    return await execSync(
+      this.#files,
+      this.#files.of(id),
+      this.#runtimes.get(record.handler),
+      id,
+      request,
+      options,
+    );
+  }
+
+  /** Has the monitor open the log file again, after it was renamed. */
+  async reopenLog(id: string): Promise<void> {
+    const record = this.#files.getRecord(id);
+    if (record.logPath === undefined)
+      throw new OcidError("FAILED_PRECONDITION", `container ${id} has no log`);
+    tellMonitor(this.#files.of(id), "2 0 0\n");
+    // The file is made again by the monitor; the caller may look for it at once.
+    for (let wait = 1; wait < 200 && !existsSync(record.logPath); wait *= 2)
+      await new Promise(resolve => setTimeout(resolve, wait));
+  }
+
+  async updateResources(id: string, resources: RuntimeResources, options: CallOptions = {}): Promise<void> {
+    const record = this.#files.getRecord(id);
+    await runRuntime(this.#runtimes.get(record.handler), ["update", "--resources", "-", id], {
+      ...options,
+      stdin: JSON.stringify(resources),
+    });
+    const spec = this.#files.readSpec(id);
+    const merged = {
+      ...spec.linux.resources,
+      ...resources,
+      memory: { ...spec.linux.resources?.memory, ...resources.memory },
+      cpu: { ...spec.linux.resources?.cpu, ...resources.cpu },
+    };
+    await writeAtomic(
+      this.#files.of(id).config,
+      JSON.stringify({ ...spec, linux: { ...spec.linux, resources: merged } }),
+    );
+  }
+
+  async usage(id: string): Promise<CgroupUsage & { readonly cpuNanoCores?: bigint }> {
+    const record = this.#files.getRecord(id);
+    const cgroup = cgroupFor(record);
+    if (!cgroup?.exists())
+      throw new OcidError("FAILED_PRECONDITION", `container ${id} has no cgroup any more; it has ended`);
+    const usage = readCgroupUsage(cgroup);
+    const before = this.#cpu.get(id);
+    this.#cpu.set(id, { atNs: usage.timestampNs, usedNs: usage.cpuUsageNs });
+    const elapsed = before ? usage.timestampNs - before.atNs : 0n;
+    return elapsed > 0n && before
+      ? { ...usage, cpuNanoCores: ((usage.cpuUsageNs - before.usedNs) * 1_000_000_000n) / elapsed }
+      : usage;
+  }
+
+  /** How the container's first process was set up, to base an exec on. */
+  async processOf(id: string): Promise<RuntimeProcess> {
+    this.#files.getRecord(id);
+    return this.#files.readSpec(id).process;
+  }
+
+  /** Exits as they happen, after those that happened before; ends with the signal. */
+  exits(options: CallOptions): AsyncIterable<ExitEvent> {
+    return this.#watch.events(options.signal);
+  }
+
+  /** The runtime's fifo is there until the container is started. */
+  #isWaiting(record: ContainerRecord): boolean {
+    return existsSync(join(this.#runtimes.get(record.handler).root, record.id, "exec.fifo"));
+  }
+
+  #wasOomKilled(record: ContainerRecord, exitCode: number): boolean {
+    if (exitCode !== 137) return false;
+    const cgroup = cgroupFor(record);
+    return cgroup?.exists() === true && readOomKills(cgroup) > 0n;
+  }
+
+  async #killAll(record: ContainerRecord): Promise<void> {
+    const cgroup = cgroupFor(record);
+    if (cgroup?.exists()) await cgroup.kill({ timeoutMs: killTimeoutMs });
+    else if (record.init) signalProcess(record.init, 9);
+  }
+
+  /** Takes away whatever there is of a container, in whichever state it was left. */
+  async #undo(id: string, runtime: InstalledRuntime): Promise<void> {
+    const files = this.#files.of(id);
+    const record = this.#files.findRecord(id);
+    if (record) await this.#killAll(record);
+    if (existsSync(join(runtime.root, id)))
+      await runRuntime(runtime, ["delete", "--force", id]).catch(error => {
+        if (existsSync(join(runtime.root, id))) throw error;
+      });
+    const monitor = this.#files.readPid(files.monitorPidFile);
+    const process = monitor === undefined ? undefined : readProcess(monitor);
+    if (process?.name === "conmon" && commandLine(process.pid).includes(id)) {
+      if (!(await waitForProcessEnd(process, { timeoutMs: 2_000 }))) signalProcess(process, 9);
+      await waitForProcessEnd(process, { timeoutMs: 5_000 });
+    }
+    for (const path of [record?.monitorCgroupPath, record?.cgroupPath]) {
+      if (path === undefined) continue;
+      const cgroup = openCgroup(path);
+      if (cgroup.exists()) await cgroup.kill({ timeoutMs: killTimeoutMs });
+      await cgroup.remove();
+    }
+    rmSync(join(this.#files.sockets, id), { recursive: true, force: true });
+    rmSync(files.directory, { recursive: true, force: true });
+    // Last, so that an interrupted removal still shows a container that has ended.
+    rmSync(files.exit, { force: true });
+    this.#watch.forget(id);
+    this.#cpu.delete(id);
+  }
+}
+
+function cgroupFor(record: ContainerRecord): Cgroup | undefined {
+  return record.cgroupPath === undefined || record.cgroupPath === "/"
+    ? undefined
+    : openCgroup(record.cgroupPath);
+}
+
+/** Where the kernel has put a process: the unified hierarchy's path, or that of the memory controller. */
+function cgroupOf(pid: number): string | undefined {
+  try {
+    const lines = readFileSync(`/proc/${pid}/cgroup`, "utf8")
+      .trim()
+      .split("\n")
+      .map(line => line.split(":"));
+    const found =
+      lines.find(([, controllers]) => controllers?.split(",").includes("memory")) ??
+      lines.find(([number]) => number === "0");
+    return found?.slice(2).join(":");
+  } catch {
+    return undefined;
+  }
+}
+
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
+  }
+}

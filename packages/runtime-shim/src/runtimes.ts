@@ -1,0 +1,89 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { OcidError } from "@ocid/base";
+import { findExecutable, type RunResult, runProcess } from "@ocid/host";
+import type { CallOptions, RuntimeConfig } from "./types.ts";
+
+/** An OCI runtime that is installed here, and the directory that it keeps its state in. */
+export interface InstalledRuntime {
+  readonly name: string;
+  readonly path: string;
+  readonly root: string;
+}
+
+/** The configured runtimes by name; each is looked for when it is used, so that one can be installed later. */
+export class Runtimes {
+  readonly #configs: ReadonlyMap<string, RuntimeConfig>;
+  readonly #default: string;
+  readonly #rootBelow: string;
+  readonly #versions = new Map<string, Promise<string>>();
+
+  constructor(configs: readonly RuntimeConfig[], defaultName: string, rootBelow: string) {
+    this.#configs = new Map(configs.map(config => [config.name, config]));
+    this.#default = defaultName;
+    this.#rootBelow = rootBelow;
+  }
+
+  names(): readonly string[] {
+    return [...this.#configs.keys()];
+  }
+
+  get defaultName(): string {
+    return this.#default;
+  }
+
+  get(name: string): InstalledRuntime {
+    const wanted = name === "" ? this.#default : name;
+    const config = this.#configs.get(wanted);
+    if (!config)
+      throw new OcidError(
+        "NOT_FOUND",
+        `runtime handler ${JSON.stringify(wanted)} is not configured (there are ${this.names().join(", ")})`,
+      );
+    const path = findExecutable(config.path);
+    if (path === undefined)
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `runtime ${wanted}: ${config.path} is not installed; install it or set its path in [runtimes.${wanted}]`,
+      );
+    const root = config.root ?? join(this.#rootBelow, wanted);
+    mkdirSync(root, { recursive: true, mode: 0o700 });
+    return { name: wanted, path, root };
+  }
+
+  /** The first line of what the runtime says of itself. */
+  async version(name: string): Promise<string> {
+    const runtime = this.get(name);
+    let version = this.#versions.get(runtime.path);
+    if (!version) {
+      version = runProcess({ path: runtime.path, args: ["--version"], timeoutMs: 10_000 }).then(
+        ({ stdout }) => /version\s+v?(\S+)/i.exec(stdout.toString())?.[1] ?? "unknown",
+      );
+      this.#versions.set(runtime.path, version);
+      version.catch(() => this.#versions.delete(runtime.path));
+    }
+    return await version;
+  }
+}
+
+/** Runs a command of the runtime that must succeed. */
+export async function runRuntime(
+  runtime: InstalledRuntime,
+  args: readonly string[],
+  options: CallOptions & { readonly stdin?: string; readonly timeoutMs?: number } = {},
+): Promise<RunResult> {
+  const result = await runProcess({
+    path: runtime.path,
+    args: ["--root", runtime.root, ...args],
+    timeoutMs: options.timeoutMs ?? 120_000,
+    signal: options.signal,
+    ...(options.stdin === undefined ? {} : { stdin: options.stdin }),
+  });
+  if (result.code === 0) return result;
+  const said = result.stderr.toString().trim().slice(-1000) || `exit code ${result.code}`;
+  throw new OcidError(
+    /does not exist/i.test(said) ? "NOT_FOUND" : "INTERNAL",
+    `${runtime.name} ${args[0]}: ${said}`,
+    { reason: "RuntimeFailed" },
+  );
+}

@@ -1,0 +1,66 @@
+import type { RuntimeProcess, RuntimeSpec } from "@ocid/spec";
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** An OCI runtime by the name under which callers ask for it. */
+export interface RuntimeConfig {
+  readonly name: string;
+  /** Absolute path, or a name to be found in PATH. */
+  readonly path: string;
+  /** The runtime's own state directory. Default: below the shim's. */
+  readonly root?: string | undefined;
+}
+
+export interface ShimOptions {
+  /** Where everything about containers is kept; must survive the program. */
+  readonly stateDir: string;
+  readonly runtimes: readonly RuntimeConfig[];
+  readonly defaultRuntime: string;
+  readonly conmonPath: string;
+  readonly cgroupDriver?: "cgroupfs" | "systemd";
+}
+
+export interface LaunchRequest {
+  readonly id: string;
+  readonly name: string;
+  /** Empty for the default one. */
+  readonly runtimeHandler: string;
+  readonly spec: RuntimeSpec;
+  /** Absolute path of the CRI log; undefined throws the output away. */
+  readonly logPath?: string | undefined;
+  readonly stdin: boolean;
+  readonly stdinOnce: boolean;
+}
+
+/** What is known of a container; derived from files and the kernel at each look. */
+export type ContainerState =
+  | { readonly status: "created"; readonly pid: number }
+  | { readonly status: "running"; readonly pid: number }
+  | {
+      readonly status: "stopped";
+      readonly exitCode: number;
+      readonly finishedAtNs: bigint;
+      readonly oomKilled: boolean;
+    }
+  | { readonly status: "unknown" };
+
+export interface ExitEvent {
+  readonly id: string;
+  readonly exitCode: number;
+  readonly finishedAtNs: bigint;
+  readonly oomKilled: boolean;
+}
+
+export interface ExecSyncRequest {
+  readonly process: RuntimeProcess;
+  /** 0 waits for ever. */
+  readonly timeoutMs: number;
+}
+
+export interface ExecResult {
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
+  readonly exitCode: number;
+}
