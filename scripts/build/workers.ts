@@ -18,6 +18,9 @@ export async function bundleWorkers(): Promise<Record<string, string>> {
       external: ["koffi"],
       minifySyntax: true,
       legalComments: "none",
+      // Within an executable a worker has no file of its own.
+      define: { "import.meta.url": "__moduleUrl" },
+      banner: { js: 'const __moduleUrl = require("node:url").pathToFileURL(process.execPath).href;' },
     });
     workers[basename(path, ".ts")] = result.outputFiles[0]!.text;
   }

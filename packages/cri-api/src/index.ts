@@ -6,6 +6,7 @@ export {
   type ServiceClient,
 } from "./client.ts";
 export * from "./gen/cri_pb.js";
+export { type PullProgress, type PullWatcher, pullServiceDefinition, watchPulls } from "./pull-progress.ts";
 export {
   type CallContext,
   type HandlersOf,

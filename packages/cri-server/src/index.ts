@@ -1,1 +1,2 @@
+export { type CriServer, type CriServerOptions, createCriServer } from "./cri-server.ts";
 export type * from "./ports.ts";

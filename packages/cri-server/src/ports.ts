@@ -1,4 +1,4 @@
-import type { Duplex, Readable, Writable } from "node:stream";
+import type { Duplex } from "node:stream";
 import type {
   ImageConfig,
   RuntimeIdMapping,
@@ -52,9 +52,7 @@ export interface ImagePort {
   ): Promise<StoredImage>;
   /** Removes the image with all its names; what is gone already is no error, an image in use is FAILED_PRECONDITION. */
   remove(reference: string, options?: CallOptions): Promise<void>;
-  usage(
-    options?: CallOptions,
-  ): Promise<{
+  usage(options?: CallOptions): Promise<{
     readonly images: readonly FilesystemUsage[];
     readonly containers: readonly FilesystemUsage[];
   }>;
@@ -80,7 +78,10 @@ export interface RootfsPort {
   /** Ids of all containers that this daemon made (their metadata says so), for recovery. */
   list(options?: CallOptions): Promise<readonly { readonly id: string; readonly metadata: string }[]>;
   /** Bytes and inodes of the writable layer. */
-  usage(id: string, options?: CallOptions): Promise<{ readonly bytes: number; readonly inodes: number }>;
+  usage(
+    id: string,
+    options?: CallOptions,
+  ): Promise<{ readonly bytes: number; readonly inodes: number; readonly mountpoint: string }>;
   /** Mounts an image read-only at a directory of its own, for image volumes; released by `owner`. */
   mountImage(
     request: { readonly imageId: string; readonly owner: string },
@@ -145,14 +146,6 @@ export interface ContainerUsage {
   readonly pidsLimit?: bigint;
 }
 
-export interface ExecStreams {
-  readonly stdin?: Readable | undefined;
-  readonly stdout?: Writable | undefined;
-  readonly stderr?: Writable | undefined;
-  /** Terminal sizes as they change; only with a terminal. */
-  readonly resizes?: AsyncIterable<{ readonly width: number; readonly height: number }> | undefined;
-}
-
 export interface RuntimePort {
   handlers(): readonly RuntimeHandlerInfo[];
   version(handler?: string): Promise<{ readonly name: string; readonly version: string }>;
@@ -175,12 +168,6 @@ export interface RuntimePort {
     request: { readonly process: RuntimeProcess; readonly timeoutMs: number },
     options?: CallOptions,
   ): Promise<{ readonly stdout: Uint8Array; readonly stderr: Uint8Array; readonly exitCode: number }>;
-  exec(
-    id: string,
-    request: { readonly process: RuntimeProcess; readonly streams: ExecStreams },
-    options?: CallOptions,
-  ): Promise<{ readonly exitCode: number }>;
-  attach(id: string, streams: ExecStreams, options?: CallOptions): Promise<void>;
   reopenLog(id: string, options?: CallOptions): Promise<void>;
   updateResources(id: string, resources: RuntimeResources, options?: CallOptions): Promise<void>;
   usage(id: string, options?: CallOptions): Promise<ContainerUsage>;
@@ -226,6 +213,8 @@ export interface NodePort {
     readonly gid?: number;
   }): Promise<void>;
   unmount(path: string): Promise<void>;
+  /** Reads a small file of a container's root file system, never outside of it; undefined where there is none. */
+  readInRoot(root: string, path: string): Promise<string | undefined>;
   /** Connects to a TCP port inside a network namespace. */
   connectInNamespace(netnsPath: string, port: number, options?: CallOptions): Promise<Duplex>;
   /** Capabilities of this process's bounding set: `CAP_CHOWN` … */
@@ -237,8 +226,7 @@ export interface NodePort {
     readonly hugetlb: boolean;
     readonly swap: boolean;
   };
-  /** Makes a pod's cgroup with its limits (all controllers), or removes it with everything below. */
-  ensurePodCgroup(cgroupParent: string, resources?: RuntimeResources): Promise<void>;
+  /** Removes a pod's cgroup with everything below; a repeat is no error. */
   removePodCgroup(cgroupParent: string): Promise<void>;
   /** Lowest oom_score_adj that this process may give to a child. */
   minOomScoreAdj(): number;

@@ -132,17 +132,15 @@ async function copyLayers(
     for (const at of order) {
       const descriptor = layers[at]!;
       meter.start(descriptor);
-      const work = source
-        .blobSource(descriptor, { signal: controller.signal })
-        .then(blob =>
-          store.stageLayer({
-            descriptor,
-            source: blob,
-            diffId: stack[at]!,
-            signal: controller.signal,
-            onBytes: bytes => meter.bytes(descriptor, bytes),
-          }),
-        );
+      const work = source.blobSource(descriptor, { signal: controller.signal }).then(blob =>
+        store.stageLayer({
+          descriptor,
+          source: blob,
+          diffId: stack[at]!,
+          signal: controller.signal,
+          onBytes: bytes => meter.bytes(descriptor, bytes),
+        }),
+      );
       work.catch(error => controller.abort(error));
       staged.set(at, work);
     }

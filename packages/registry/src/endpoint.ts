@@ -211,6 +211,8 @@ export class Endpoint implements AsyncDisposable {
       if (request.signal?.aborted) throw request.signal.reason;
       throw connectionError(url, error);
     });
+    // A body that nobody wants is destroyed, which is no failure; who reads it gets errors from the iteration.
+    answer.body.on("error", () => {});
     return { status: answer.statusCode, headers: flatten(answer.headers), body: answer.body, url };
   }
 

@@ -1,0 +1,83 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "@ocid/base";
+import { openCni } from "@ocid/cni";
+import { pullServiceDefinition } from "@ocid/cri-api";
+import { type CriServer, createCriServer, type Ports } from "@ocid/cri-server";
+import { becomeSubreaper, launchNamespaceWorker } from "@ocid/host";
+import { createLayerPool } from "@ocid/layer";
+import { openRuntimeShim } from "@ocid/runtime-shim";
+import { openStore } from "@ocid/storage";
+import type { Config } from "./config-schema.ts";
+import { createImagePort } from "./image-port.ts";
+import { createNodePort } from "./node-port.ts";
+import { PullHub } from "./pull-hub.ts";
+import { createRootfsPort } from "./rootfs-port.ts";
+
+export interface Daemon extends AsyncDisposable {
+  readonly server: CriServer;
+}
+
+/** Puts the parts together. Everything that is opened here is closed, in reverse order, when the daemon is disposed of. */
+export async function composeDaemon(
+  config: Config,
+  options: { readonly version: string; readonly logger: Logger; readonly mountOptions: readonly string[] },
+): Promise<Daemon> {
+  const { logger, version } = options;
+  const stateDir = config.server.state_dir;
+  await using stack = new AsyncDisposableStack();
+  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  stack.use(becomeSubreaper());
+  const layerPool = stack.use(createLayerPool({ threads: config.image.parallel_layers || undefined }));
+  const store = stack.use(
+    await openStore({
+      root: config.storage.root,
+      runRoot: config.storage.runroot,
+      mountOptions: options.mountOptions,
+      layerPool,
+      logger: logger.child({ part: "storage" }),
+    }),
+  );
+  const runtime = stack.use(
+    await openRuntimeShim({
+      stateDir: join(stateDir, "runtime"),
+      runtimes: Object.entries(config.runtimes).map(([name, runtime]) => ({ name, ...runtime })),
+      defaultRuntime: config.runtime.default,
+      conmonPath: config.runtime.conmon,
+      cgroupDriver: config.runtime.cgroup_driver,
+      logger: logger.child({ part: "runtime" }),
+    }),
+  );
+  const network = await openCni({
+    configDir: config.network.config_dir,
+    pluginDirs: config.network.plugin_dirs,
+    cacheDir: join(stateDir, "cni"),
+    logger: logger.child({ part: "cni" }),
+  });
+  const worker = stack.use(launchNamespaceWorker());
+  const pulls = new PullHub();
+  const ports: Ports = {
+    images: createImagePort({
+      store,
+      pinned: config.image.pinned,
+      pulls,
+      logger: logger.child({ part: "images" }),
+      userAgent: `ocid/${version}`,
+    }),
+    rootfs: createRootfsPort(store, stateDir),
+    runtime,
+    node: createNodePort(worker, config.runtime.cgroup_driver),
+    network,
+  };
+  const server = createCriServer({
+    ports,
+    stateDir,
+    version,
+    logger,
+    services: [{ definition: pullServiceDefinition, implementation: pulls.implementation() }],
+  });
+  await store.recover();
+  await server.recover();
+  const owned = stack.move();
+  return { server, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}

@@ -1,0 +1,52 @@
+import type { CallOptions } from "./ports.ts";
+import type { Container } from "./records.ts";
+import type { ServerContext } from "./server-context.ts";
+
+/** Removes a container, ending it if it runs; what is gone already is no error. */
+export async function removeContainer(context: ServerContext, id: string): Promise<void> {
+  const container = context.records.findContainer(id);
+  if (!container || container.phase === "creating") return;
+  await context.locks.run(`container ${container.id}`, async () => {
+    await removeContainerParts(context, container);
+    context.records.deleteContainer(container.id);
+  });
+}
+
+/** Everything of a container but its record, which goes last: a removal that is interrupted is taken up again. */
+export async function removeContainerParts({ ports }: ServerContext, container: Container): Promise<void> {
+  await ports.runtime.remove(container.id);
+  await ports.rootfs.unmountImages(container.id);
+  await ports.rootfs.remove(container.id);
+}
+
+/** Stops a container: its stop signal, SIGKILL after `timeoutSeconds`. */
+export async function stopContainer(
+  context: ServerContext,
+  id: string,
+  timeoutSeconds: bigint,
+  options: CallOptions,
+): Promise<void> {
+  const container = context.records.findContainer(id);
+  if (!container || container.phase === "creating") return;
+  const seconds = timeoutSeconds < 0n ? 0 : Number(timeoutSeconds);
+  await context.ports.runtime.stop(
+    container.id,
+    { stopSignal: container.stopSignal, timeoutMs: seconds * 1000 },
+    options,
+  );
+  container.state = await context.ports.runtime.state(container.id);
+}
+
+export async function startContainer(
+  context: ServerContext,
+  id: string,
+  options: CallOptions,
+): Promise<void> {
+  const container = context.records.getContainer(id);
+  await context.locks.run(`container ${container.id}`, async () => {
+    await context.ports.runtime.start(container.id, options);
+    container.startedAtNs = BigInt(Date.now()) * 1_000_000n;
+    container.state = await context.ports.runtime.state(container.id);
+    await context.records.saveContainer(container);
+  });
+}

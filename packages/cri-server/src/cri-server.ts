@@ -1,0 +1,159 @@
+import { chmodSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { connect } from "node:net";
+import { dirname } from "node:path";
+import {
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { KeyedLock, type Logger, OcidError, silentLogger } from "@ocid/base";
+import { ContainerEventType, ImageService, RuntimeService, serviceDefinition } from "@ocid/cri-api";
+import { ContainerEvents } from "./container-events.ts";
+import { imageHandlers } from "./image-service.ts";
+import { instrument } from "./instrument.ts";
+import type { Ports } from "./ports.ts";
+import { Records } from "./records.ts";
+import { recover } from "./recover.ts";
+import { runtimeHandlers } from "./runtime-service.ts";
+import type { ServerContext } from "./server-context.ts";
+
+export interface CriServerOptions {
+  readonly ports: Ports;
+  /** Where records of pods and containers are kept; must survive the program. */
+  readonly stateDir: string;
+  /** Told to clients as the runtime's version. */
+  readonly version: string;
+  readonly logger?: Logger;
+  /** Further services on the same socket. */
+  readonly services?: readonly {
+    readonly definition: ServiceDefinition;
+    readonly implementation: UntypedServiceImplementation;
+  }[];
+}
+
+export interface CriServer {
+  /** Finds again what earlier programs left; call it once, before `listen`. */
+  recover(): Promise<void>;
+  /** Serves on a unix socket, which only its owner can open. ALREADY_EXISTS when another daemon listens there. */
+  listen(socketPath: string): Promise<void>;
+  /** Stops serving; containers go on. Calls under way have `graceMs` to end. */
+  close(graceMs?: number): Promise<void>;
+}
+
+const messageBytes = 32 * 1024 * 1024;
+
+/** The CRI's services over what the ports give. */
+export function createCriServer(options: CriServerOptions): CriServer {
+  const logger = options.logger ?? silentLogger;
+  const context: ServerContext = {
+    ports: options.ports,
+    records: new Records(options.stateDir),
+    logger,
+    version: options.version,
+    locks: new KeyedLock(),
+    bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
+  };
+  const events = new ContainerEvents();
+  const server = new Server({
+    "grpc.max_receive_message_length": messageBytes,
+    "grpc.max_send_message_length": 2 * messageBytes,
+  });
+  server.addService(
+    serviceDefinition(RuntimeService),
+    instrument(RuntimeService, runtimeHandlers(context, events) as Record<string, unknown>, logger),
+  );
+  server.addService(
+    serviceDefinition(ImageService),
+    instrument(ImageService, imageHandlers(context) as unknown as Record<string, unknown>, logger),
+  );
+  for (const { definition, implementation } of options.services ?? [])
+    server.addService(definition, implementation);
+  const ending = new AbortController();
+  let path: string | undefined;
+  return {
+    async recover() {
+      await recover(context);
+      void followExits(context, events, ending.signal);
+    },
+    async listen(socketPath) {
+      mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
+      await removeStaleSocket(socketPath);
+      const mask = process.umask(0o177);
+      try {
+        await new Promise<void>((resolve, reject) => {
+          server.bindAsync(`unix:${socketPath}`, ServerCredentials.createInsecure(), error =>
+            error
+              ? reject(
+                  new OcidError("FAILED_PRECONDITION", `cannot listen on ${socketPath}: ${error.message}`, {
+                    cause: error,
+                  }),
+                )
+              : resolve(),
+          );
+        });
+      } finally {
+        process.umask(mask);
+      }
+      chmodSync(socketPath, 0o600);
+      path = socketPath;
+    },
+    async close(graceMs = 5_000) {
+      ending.abort();
+      await new Promise<void>(resolve => {
+        const force = setTimeout(() => {
+          server.forceShutdown();
+          resolve();
+        }, graceMs);
+        server.tryShutdown(() => {
+          clearTimeout(force);
+          resolve();
+        });
+      });
+      if (path !== undefined) rmSync(path, { force: true });
+    },
+  };
+}
+
+/** Keeps what is remembered of containers true, and tells listeners. */
+async function followExits(
+  context: ServerContext,
+  events: ContainerEvents,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    for await (const { id, ...exit } of context.ports.runtime.exits({ signal })) {
+      const container = context.records.containers.get(id);
+      if (!container) continue;
+      const known = container.state.status === "stopped";
+      container.state = await context.ports.runtime
+        .state(id)
+        .catch(() => ({ status: "stopped" as const, ...exit }));
+      if (!known) await events.publish(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
+    }
+  } catch (error) {
+    context.logger.error("exits of containers are not seen any more", { error });
+  }
+}
+
+/** A socket that a killed daemon left is in the way; one that answers belongs to another daemon. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat) return;
+  if (!stat.isSocket())
+    throw new OcidError("FAILED_PRECONDITION", `${path} exists and is no socket; choose another --listen`);
+  const answered = await new Promise<boolean>(resolve => {
+    const socket = connect(path);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+  if (answered)
+    throw new OcidError(
+      "ALREADY_EXISTS",
+      `another daemon listens on ${path}; stop it, or choose another --listen`,
+    );
+  rmSync(path, { force: true });
+}

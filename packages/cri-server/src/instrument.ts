@@ -1,0 +1,110 @@
+import type { DescService } from "@bufbuild/protobuf";
+import type {
+  ServerUnaryCall,
+  ServerWritableStream,
+  sendUnaryData,
+  UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { codeOf, type Logger, messageOf, OcidError } from "@ocid/base";
+import type { CallContext } from "@ocid/cri-api";
+import { toServiceError } from "./grpc-status.ts";
+
+type Handler = (request: unknown, context: CallContext) => Promise<unknown> | AsyncIterable<unknown>;
+
+/** Calls that the kubelet makes every second; they are logged only when they fail. */
+const quiet =
+  /^(list|stream|version$|status$|podSandboxStatus|containerStatus|imageStatus|imageFsInfo|podSandboxStats|containerStats|runtimeConfig)/;
+
+/**
+ * Handlers as gRPC calls: each with a signal that follows the caller, one line of log, and errors mapped. A method
+ * without a handler answers UNIMPLEMENTED by name.
+ */
+export function instrument(
+  service: DescService,
+  handlers: Readonly<Record<string, unknown>>,
+  logger: Logger,
+): UntypedServiceImplementation {
+  return Object.fromEntries(
+    service.methods.map(method => {
+      const handler = (handlers[method.localName] ?? unimplemented(method.name)) as Handler;
+      return [
+        method.localName,
+        method.methodKind === "server_streaming"
+          ? streaming(method.localName, handler, logger)
+          : unary(method.localName, handler, logger),
+      ];
+    }),
+  );
+}
+
+function unimplemented(name: string): Handler {
+  return async () => {
+    throw new OcidError("UNIMPLEMENTED", `${name} is not implemented`);
+  };
+}
+
+function unary(name: string, handler: Handler, logger: Logger) {
+  return (call: ServerUnaryCall<unknown, unknown>, answer: sendUnaryData<unknown>) => {
+    const { signal, end } = begin(call, name, logger);
+    Promise.resolve()
+      .then(() => handler(call.request, { signal }) as Promise<unknown>)
+      .then(
+        response => {
+          end();
+          answer(null, response);
+        },
+        error => {
+          end(error);
+          answer(toServiceError(error, name, logger));
+        },
+      );
+  };
+}
+
+function streaming(name: string, handler: Handler, logger: Logger) {
+  return (call: ServerWritableStream<unknown, unknown>) => {
+    const { signal, end } = begin(call, name, logger);
+    const run = async () => {
+      for await (const message of handler(call.request, { signal }) as AsyncIterable<unknown>) {
+        if (call.write(message) === false)
+          await new Promise<void>(resolve => {
+            call.once("drain", resolve);
+            signal.addEventListener("abort", () => resolve(), { once: true });
+          });
+        if (signal.aborted) break;
+      }
+    };
+    run().then(
+      () => {
+        end();
+        call.end();
+      },
+      error => {
+        end(error);
+        call.emit("error", toServiceError(error, name, logger));
+      },
+    );
+  };
+}
+
+function begin(
+  call: { on(event: "cancelled", listener: () => void): unknown },
+  method: string,
+  logger: Logger,
+): { readonly signal: AbortSignal; end(error?: unknown): void } {
+  const controller = new AbortController();
+  const start = performance.now();
+  call.on("cancelled", () =>
+    controller.abort(new OcidError("CANCELLED", "the caller has gone, or its deadline has passed")),
+  );
+  return {
+    signal: controller.signal,
+    end(error) {
+      const fields = { method, durationMs: Math.round(performance.now() - start) };
+      if (error !== undefined)
+        logger.warn("call failed", { ...fields, code: codeOf(error, "INTERNAL"), error: messageOf(error) });
+      else if (quiet.test(method)) logger.debug("call", fields);
+      else logger.info("call", fields);
+    },
+  };
+}

@@ -1,0 +1,64 @@
+import { wrapError } from "@ocid/base";
+import { removeContainerParts } from "./container-remove.ts";
+import { tearDown } from "./sandbox-run.ts";
+import type { ServerContext } from "./server-context.ts";
+
+/**
+ * Finds everything again after a restart: what was half made is undone in reverse order, what a reboot has ended is
+ * noted as stopped, and what belongs to no record is removed. One thing that cannot be mended does not stop the rest.
+ */
+export async function recover(context: ServerContext): Promise<void> {
+  const { records, ports, logger } = context;
+  records.load();
+  const attempt = async (what: string, work: () => Promise<void>) => {
+    await work().catch(error =>
+      logger.error("recovery left something undone; it is tried again at the next start", {
+        what,
+        error: wrapError(what, error),
+      }),
+    );
+  };
+  for (const container of [...records.containers.values()]) {
+    if (container.phase === "created" && records.sandboxes.has(container.sandboxId)) continue;
+    await attempt(`remove container ${container.id}, which was left half made`, async () => {
+      await removeContainerParts(context, container);
+      records.deleteContainer(container.id);
+    });
+  }
+  for (const sandbox of [...records.sandboxes.values()]) {
+    if (sandbox.phase === "creating") {
+      await attempt(`remove sandbox ${sandbox.id}, which was left half made`, async () => {
+        await tearDown(context, sandbox);
+        records.deleteSandbox(sandbox.id);
+      });
+    } else if (sandbox.phase === "ready" && sandbox.bootId !== context.bootId) {
+      await attempt(`stop sandbox ${sandbox.id}, which a reboot has ended`, async () => {
+        await tearDown(context, sandbox);
+        sandbox.phase = "stopped";
+        await records.saveSandbox(sandbox);
+      });
+    }
+  }
+  await attempt("remove what belongs to no record", () => removeOrphans(context));
+  for (const container of records.containers.values()) {
+    await attempt(`look at container ${container.id}`, async () => {
+      container.state = await ports.runtime.state(container.id);
+    });
+  }
+  logger.info("recovered", { sandboxes: records.sandboxes.size, containers: records.containers.size });
+}
+
+async function removeOrphans({ records, ports, logger }: ServerContext): Promise<void> {
+  const pauses = new Set([...records.sandboxes.values()].map(sandbox => sandbox.pauseId));
+  for (const id of await ports.runtime.list()) {
+    if (records.containers.has(id) || pauses.has(id)) continue;
+    logger.warn("removing a container that no record knows", { container: id });
+    await ports.runtime.remove(id);
+  }
+  for (const { id } of await ports.rootfs.list()) {
+    if (records.containers.has(id)) continue;
+    logger.warn("removing a root file system that no record knows", { container: id });
+    await ports.rootfs.unmountImages(id);
+    await ports.rootfs.remove(id);
+  }
+}

@@ -1,0 +1,192 @@
+import { OcidError } from "@ocid/base";
+import {
+  type ContainerConfig,
+  NamespaceMode,
+  type PodSandboxConfig,
+  SecurityProfile_ProfileType,
+} from "@ocid/cri-api";
+import type { ImageConfig, RuntimeMount, RuntimeSpec } from "@ocid/spec";
+import type { PodNamespaces } from "../ports.ts";
+import { containerCapabilities } from "./capabilities.ts";
+import type { ContainerUser } from "./container-user.ts";
+import { containerDevices } from "./devices.ts";
+import {
+  type ImageMountPaths,
+  requestedMounts,
+  rootPropagation,
+  sandboxFileMounts,
+  standardMounts,
+} from "./mounts.ts";
+import { type ResourceSupport, runtimeResources } from "./resources.ts";
+import { seccompFor } from "./seccomp.ts";
+
+/** All that a container's runtime configuration follows from; nothing is looked up here. */
+export interface ContainerSpecInput {
+  readonly id: string;
+  readonly config: ContainerConfig;
+  readonly sandbox: PodSandboxConfig;
+  readonly image: ImageConfig;
+  readonly user: ContainerUser;
+  readonly rootPath: string;
+  readonly cgroupsPath: string;
+  readonly namespaces: PodNamespaces;
+  readonly hostNetwork: boolean;
+  /** Pid namespace of the pause container, or of the container that is to be joined. */
+  readonly pidNamespace: string | undefined;
+  readonly shmPath: string;
+  /** Files of the sandbox by their place in the container. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly imageMounts: ImageMountPaths;
+  /** Mounts of the image's own volumes. */
+  readonly volumes: readonly RuntimeMount[];
+  readonly hostname: string;
+  readonly bounding: ReadonlySet<string>;
+  readonly minOomScoreAdj: number;
+  readonly support: ResourceSupport;
+}
+
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** The runtime-spec configuration of a container. INVALID_ARGUMENT names a field that cannot be honoured. */
+export function containerSpec(input: ContainerSpecInput): RuntimeSpec {
+  const { config, user, namespaces } = input;
+  const security = config.linux?.securityContext;
+  const privileged = security?.privileged ?? false;
+  if (privileged && !input.sandbox.linux?.securityContext?.privileged)
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `container ${config.metadata?.name} is privileged, but its pod is not`,
+    );
+  refuseLabels(config);
+  const capabilities = containerCapabilities(security?.capabilities, privileged, input.bounding);
+  const { devices, rules } = containerDevices(config.devices, privileged);
+  const seccomp = seccompFor(
+    security?.seccomp,
+    security?.seccompProfilePath ?? "",
+    privileged,
+    capabilities.bounding ?? [],
+  );
+  const propagation = rootPropagation(config.mounts);
+  const readOnlyRoot = security?.readonlyRootfs ?? false;
+  return {
+    ociVersion: "1.0.2",
+    process: {
+      terminal: config.tty,
+      user: { uid: user.uid, gid: user.gid, additionalGids: [...user.groups] },
+      args: [...containerArguments(config, input.image)],
+      env: [...containerEnvironment(config, input.image, input.hostname)],
+      cwd: config.workingDir || input.image.config?.WorkingDir || "/",
+      capabilities:
+        user.uid === 0
+          ? capabilities
+          : { ...capabilities, effective: capabilities.ambient ?? [], permitted: capabilities.ambient ?? [] },
+      noNewPrivileges: security?.noNewPrivs ?? false,
+      oomScoreAdj: Math.max(Number(config.linux?.resources?.oomScoreAdj ?? 0n), input.minOomScoreAdj),
+    },
+    root: { path: input.rootPath, readonly: readOnlyRoot },
+    mounts: [
+      ...standardMounts({ privileged, shmPath: input.shmPath, hostNetwork: input.hostNetwork }),
+      ...sandboxFileMounts(input.files, config.mounts, readOnlyRoot),
+      ...input.volumes,
+      ...requestedMounts(config.mounts, input.imageMounts),
+    ].filter(
+      (mount, at, all) =>
+        all.findLastIndex(other => other.destination === mount.destination) === at ||
+        !["/dev/shm", "/sys/fs/cgroup", "/dev/mqueue"].includes(mount.destination),
+    ),
+    annotations: {
+      "io.kubernetes.cri.container-name": config.metadata?.name ?? "",
+      "io.kubernetes.cri.sandbox-name": input.sandbox.metadata?.name ?? "",
+    },
+    linux: {
+      namespaces: [
+        { type: "mount" },
+        ...(input.hostNetwork ? [] : [{ type: "network" as const, ...pathOf(namespaces.net) }]),
+        ...(namespaces.ipc === undefined ? [] : [{ type: "ipc" as const, path: namespaces.ipc }]),
+        ...(namespaces.uts === undefined ? [] : [{ type: "uts" as const, path: namespaces.uts }]),
+        ...pidNamespace(
+          security?.namespaceOptions?.pid ??
+            input.sandbox.linux?.securityContext?.namespaceOptions?.pid ??
+            NamespaceMode.POD,
+          input.pidNamespace,
+        ),
+      ],
+      devices: [...devices],
+      cgroupsPath: input.cgroupsPath,
+      resources: { ...runtimeResources(config.linux?.resources, input.support), devices: [...rules] },
+      ...(propagation ? { rootfsPropagation: propagation } : {}),
+      ...(seccomp ? { seccomp } : {}),
+      ...(privileged
+        ? {}
+        : {
+            maskedPaths: [...(security?.maskedPaths ?? [])],
+            readonlyPaths: [...(security?.readonlyPaths ?? [])],
+          }),
+    },
+  };
+}
+
+/** `command` replaces the image's entrypoint, `args` its command; a command alone drops the image's. */
+function containerArguments(config: ContainerConfig, image: ImageConfig): readonly string[] {
+  const entrypoint = config.command.length > 0 ? config.command : (image.config?.Entrypoint ?? []);
+  const args =
+    config.args.length > 0 ? config.args : config.command.length > 0 ? [] : (image.config?.Cmd ?? []);
+  const all = [...entrypoint, ...args];
+  if (all.length === 0)
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `container ${config.metadata?.name} has no command: neither it nor its image names one`,
+    );
+  return all;
+}
+
+function containerEnvironment(
+  config: ContainerConfig,
+  image: ImageConfig,
+  hostname: string,
+): readonly string[] {
+  const values = new Map<string, string>();
+  const set = (entry: string): void => {
+    const at = entry.indexOf("=");
+    values.set(at === -1 ? entry : entry.slice(0, at), at === -1 ? "" : entry.slice(at + 1));
+  };
+  set(defaultPath);
+  set(`HOSTNAME=${hostname}`);
+  if (config.tty) set("TERM=xterm");
+  for (const entry of image.config?.Env ?? []) set(entry);
+  for (const { key, value } of config.envs) {
+    const text = Buffer.from(value).toString("utf8");
+    if (key === "" || key.includes("=") || `${key}${text}`.includes("\0"))
+      throw new OcidError(
+        "INVALID_ARGUMENT",
+        `not the name of an environment variable: ${JSON.stringify(key.slice(0, 100))}`,
+      );
+    values.set(key, text);
+  }
+  return [...values].map(([key, value]) => `${key}=${value}`);
+}
+
+function pidNamespace(mode: NamespaceMode, path: string | undefined): RuntimeSpec["linux"]["namespaces"] {
+  if (mode === NamespaceMode.NODE) return [];
+  return [{ type: "pid", ...(mode === NamespaceMode.CONTAINER ? {} : pathOf(path)) }];
+}
+
+function pathOf(path: string | undefined): { path?: string } {
+  return path === undefined ? {} : { path };
+}
+
+/** Labels of security modules that this node does not have must not be taken for protection. */
+function refuseLabels(config: ContainerConfig): void {
+  const security = config.linux?.securityContext;
+  const name = config.metadata?.name;
+  const apparmor = security?.apparmor;
+  if (
+    apparmor?.profileType === SecurityProfile_ProfileType.Localhost ||
+    /^localhost\//.test(security?.apparmorProfile ?? "")
+  ) {
+    throw new OcidError(
+      "FAILED_PRECONDITION",
+      `container ${name} asks for an AppArmor profile, but AppArmor is not available on this node`,
+    );
+  }
+}

@@ -1,0 +1,33 @@
+import { removeContainer } from "./container-remove.ts";
+import type { CallOptions } from "./ports.ts";
+import { tearDown } from "./sandbox-run.ts";
+import type { ServerContext } from "./server-context.ts";
+
+/** Ends all of a pod's containers and gives its network and namespaces back; a repeat, and a pod that is gone, is no error. */
+export async function stopSandbox(context: ServerContext, id: string, options: CallOptions): Promise<void> {
+  const { records, ports } = context;
+  const sandbox = records.findSandbox(id);
+  if (!sandbox || sandbox.phase === "creating") return;
+  await context.locks.run(`sandbox ${sandbox.id}`, async () => {
+    const running = records.containersOf(sandbox.id).filter(container => container.phase === "created");
+    await Promise.all(
+      running.map(container =>
+        ports.runtime.stop(container.id, { stopSignal: container.stopSignal, timeoutMs: 0 }, options),
+      ),
+    );
+    await tearDown(context, sandbox);
+    if (sandbox.phase === "stopped") return;
+    sandbox.phase = "stopped";
+    await records.saveSandbox(sandbox);
+  });
+}
+
+/** Removes a pod with its containers, stopping what runs. */
+export async function removeSandbox(context: ServerContext, id: string, options: CallOptions): Promise<void> {
+  const { records } = context;
+  const sandbox = records.findSandbox(id);
+  if (!sandbox || sandbox.phase === "creating") return;
+  await stopSandbox(context, sandbox.id, options);
+  for (const container of records.containersOf(sandbox.id)) await removeContainer(context, container.id);
+  await context.locks.run(`sandbox ${sandbox.id}`, async () => records.deleteSandbox(sandbox.id));
+}
