@@ -1,1 +1,20 @@
-export {};
+import { CommanderError } from "commander";
+import { messageOf } from "@ocid/base";
+import { ExitWith, exitCodeOf } from "./exit-code.ts";
+import { printError } from "./output/output.ts";
+import { createProgram } from "./program.ts";
+
+async function main(argv: readonly string[]): Promise<number> {
+  try {
+    await createProgram().parseAsync([...argv], { from: "user" });
+    return 0;
+  } catch (error) {
+    if (error instanceof ExitWith) return error.code;
+    // Commander has said already what is wrong.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    printError(`ocic: ${messageOf(error)}`);
+    return exitCodeOf(error);
+  }
+}
+
+process.exit(await main(process.argv.slice(2)));

@@ -99,7 +99,7 @@ function newSandbox(
     config,
     handler,
     createdAtNs: nowNs(),
-    cgroupParent: parent || `/ocid/${id}`,
+    cgroupParent: parent || `/ocid-${id}`,
     ownsCgroup: parent === "",
     hostNetwork: config.linux?.securityContext?.namespaceOptions?.network === NamespaceMode.NODE,
     namespaces: {},

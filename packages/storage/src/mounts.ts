@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { bindMount, isMountPoint, makePrivate, mountOverlay, unmount } from "@ocid/host";
+import { bindMount, isMountPoint, listMounts, makePrivate, mountOverlay, unmount } from "@ocid/host";
 import { numberOf, type Row, textOf } from "./go-json.ts";
 import { lowerPaths } from "./layer-directory.ts";
 import type { Layout } from "./layout.ts";
@@ -99,6 +99,17 @@ export class Mounts {
       this.#file.write(this.#file.read().filter(other => other["id"] !== layerId));
     }
     return any;
+  }
+
+  /** Takes the overlay directory's own mount away when nothing is mounted below it, as every user of the store does when it ends. */
+  async releaseHome(context: LockContext): Promise<void> {
+    if (!isMountPoint(this.#layout.overlay)) return;
+    using lock = await takeLock(this.#layout.locks.storage, "write", context);
+    using _layers = await takeLock(this.#layout.locks.layers, "write", context);
+    if (this.#file.read().some(row => (numberOf(row, "count") ?? 0) > 0)) return;
+    if (listMounts().some(entry => entry.target.startsWith(`${this.#layout.overlay}/`))) return;
+    lock.touch();
+    unmount(this.#layout.overlay, { lazy: true });
   }
 
   /** Other programs bind the overlay directory on itself and detach it when nothing is mounted: so do we, before the first mount. */

@@ -111,7 +111,9 @@ export class Store implements AsyncDisposable {
     this.#pool = options.layerPool ?? createLayerPool();
   }
 
+  /** Ends the use of the store; what is mounted stays. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#mounts.releaseHome(this.#context({}));
     if (this.#ownsPool) await this.#pool[Symbol.asyncDispose]();
   }
 
