@@ -1,7 +1,15 @@
 import { existsSync } from "node:fs";
 import { OcidError } from "@ocid/base";
 import { createImageClient, createRuntimeClient } from "@ocid/cri-api";
-import { authFileCredentials, type CredentialSource, createRegistryClient, fixedCredential, loadRegistriesConf, parseCredentialPair, type RegistryClient } from "@ocid/registry";
+import {
+  authFileCredentials,
+  type CredentialSource,
+  createRegistryClient,
+  fixedCredential,
+  loadRegistriesConf,
+  parseCredentialPair,
+  type RegistryClient,
+} from "@ocid/registry";
 import { currentPlatform, type Platform, parsePlatform } from "@ocid/spec";
 import { loadStorageConf, openStore, type Store } from "@ocid/storage";
 import { printError } from "./output/output.ts";
@@ -26,7 +34,10 @@ export const defaultEndpoint = "/run/ocid/ocid.sock";
 
 /** The daemon's socket: the one that is named, or the usual one. */
 export function endpointOf(options: GlobalOptions): string {
-  return (options.runtimeEndpoint ?? process.env["CONTAINER_RUNTIME_ENDPOINT"] ?? defaultEndpoint).replace(/^unix:(\/\/)?/, "");
+  return (options.runtimeEndpoint ?? process.env["CONTAINER_RUNTIME_ENDPOINT"] ?? defaultEndpoint).replace(
+    /^unix:(\/\/)?/,
+    "",
+  );
 }
 
 /** Whether a command that works either way should go through the daemon: when one is named, or runs and no store is named. */
@@ -45,11 +56,19 @@ export function imageClient(options: GlobalOptions): ReturnType<typeof createIma
 
 export async function openLocalStore(options: GlobalOptions): Promise<Store> {
   const conf = loadStorageConf();
-  return await openStore({ root: options.root ?? conf.root, runRoot: options.runroot ?? conf.runRoot, mountOptions: conf.mountOptions, logger: warnings });
+  return await openStore({
+    root: options.root ?? conf.root,
+    runRoot: options.runroot ?? conf.runRoot,
+    mountOptions: conf.mountOptions,
+    logger: warnings,
+  });
 }
 
 /** `tlsVerify` and `creds` of the command win over the global ones. */
-export function registryClient(options: GlobalOptions, own: { readonly tlsVerify?: string | boolean | undefined; readonly creds?: string | undefined } = {}): RegistryClient {
+export function registryClient(
+  options: GlobalOptions,
+  own: { readonly tlsVerify?: string | boolean | undefined; readonly creds?: string | undefined } = {},
+): RegistryClient {
   return createRegistryClient({
     credentials: credentialsOf(options, own.creds),
     registriesConf: loadRegistriesConf(),
@@ -61,7 +80,9 @@ export function registryClient(options: GlobalOptions, own: { readonly tlsVerify
 
 function credentialsOf(options: GlobalOptions, own: string | undefined): CredentialSource {
   const pair = own ?? options.creds;
-  return pair === undefined ? authFileCredentials({ authFile: options.authfile }) : fixedCredential(parseCredentialPair(pair));
+  return pair === undefined
+    ? authFileCredentials({ authFile: options.authfile })
+    : fixedCredential(parseCredentialPair(pair));
 }
 
 export function booleanOf(value: string | boolean, flag: string): boolean {
@@ -84,7 +105,16 @@ export function platformOf(options: GlobalOptions): Platform {
 const warnings = {
   debug() {},
   info() {},
-  warn: (message: string, fields?: Readonly<Record<string, unknown>>) => printError(`ocic: ${message}${fields ? ` (${Object.entries(fields).map(([key, value]) => `${key}: ${value}`).join(", ")})` : ""}`),
+  warn: (message: string, fields?: Readonly<Record<string, unknown>>) =>
+    printError(
+      `ocic: ${message}${
+        fields
+          ? ` (${Object.entries(fields)
+              .map(([key, value]) => `${key}: ${value}`)
+              .join(", ")})`
+          : ""
+      }`,
+    ),
   error: (message: string) => printError(`ocic: ${message}`),
   child: () => warnings,
 };

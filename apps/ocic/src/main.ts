@@ -1,5 +1,5 @@
-import { CommanderError } from "commander";
 import { messageOf } from "@ocid/base";
+import { CommanderError } from "commander";
 import { ExitWith, exitCodeOf } from "./exit-code.ts";
 import { printError } from "./output/output.ts";
 import { createProgram } from "./program.ts";

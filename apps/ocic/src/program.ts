@@ -33,7 +33,8 @@ export function createProgram(): Command {
   addVersionCommand(program);
   // Flags may stand after the command too.
   for (const command of program.commands) {
-    for (const option of program.options) if (!command.options.some(own => own.long === option.long)) command.addOption(option);
+    for (const option of program.options)
+      if (!command.options.some(own => own.long === option.long)) command.addOption(option);
   }
   return program;
 }

@@ -65,15 +65,13 @@ export function runtimeHandlers(
             },
           ],
         },
-        runtimeHandlers: ports.runtime
-          .handlers()
-          .map(handler => ({
-            name: handler.name,
-            features: {
-              recursiveReadOnlyMounts: handler.recursiveReadOnlyMounts,
-              userNamespaces: handler.userNamespaces,
-            },
-          })),
+        runtimeHandlers: ports.runtime.handlers().map(handler => ({
+          name: handler.name,
+          features: {
+            recursiveReadOnlyMounts: handler.recursiveReadOnlyMounts,
+            userNamespaces: handler.userNamespaces,
+          },
+        })),
         features: { supplementalGroupsPolicy: true },
         info: request.verbose ? { config: JSON.stringify({ runtime, cgroups: ports.node.cgroups() }) } : {},
       };

@@ -9,6 +9,8 @@ export interface CgroupLayout {
   /** Mount point of the unified hierarchy (version 2), or of each controller (version 1). */
   readonly unified: string | undefined;
   readonly controllers: ReadonlyMap<string, string>;
+  /** Mount points of all hierarchies, those without controllers too: runtimes make a container's cgroup in each. */
+  readonly hierarchies: readonly string[];
   readonly hugetlb: boolean;
   readonly swap: boolean;
 }
@@ -42,8 +44,10 @@ const v1Controllers = new Set([
 /** `read` returns a file's text, empty where there is none. */
 export function readLayout(mountinfo: string, read: (path: string) => string): CgroupLayout {
   const controllers = new Map<string, string>();
+  const hierarchies = new Set<string>();
   let unified: string | undefined;
   for (const entry of parseMountinfo(mountinfo)) {
+    if (entry.fstype === "cgroup2" || entry.fstype === "cgroup") hierarchies.add(entry.target);
     if (entry.fstype === "cgroup2") unified ??= entry.target;
     if (entry.fstype !== "cgroup") continue;
     for (const option of entry.superOptions.split(","))
@@ -55,6 +59,7 @@ export function readLayout(mountinfo: string, read: (path: string) => string): C
       version: 1,
       unified,
       controllers,
+      hierarchies: [...hierarchies],
       hugetlb: controllers.has("hugetlb"),
       swap: memory !== undefined && read(join(memory, "memory.memsw.usage_in_bytes")) !== "",
     };

@@ -30,16 +30,17 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
     throw new OcidError("INVALID_ARGUMENT", `not a cgroup of a pod or container: ${JSON.stringify(path)}`);
   const mountpoints = layout.version === 2 ? [layout.unified!] : [...new Set(layout.controllers.values())];
   const directories = mountpoints.map(mountpoint => join(mountpoint, clean));
+  const everywhere = layout.hierarchies.map(mountpoint => join(mountpoint, clean));
   const directoryOf = (controller: string) => {
     const mountpoint =
       layout.controllers.get(controller) ?? (layout.version === 2 ? layout.unified : undefined);
     return mountpoint === undefined ? undefined : join(mountpoint, clean);
   };
-  const processes = (deep = false) => [...new Set(directories.flatMap(directory => pidsOf(directory, deep)))];
+  const processes = (deep = false) => [...new Set(everywhere.flatMap(directory => pidsOf(directory, deep)))];
   const cgroup: Cgroup = {
     path: clean,
     directories,
-    exists: () => directories.some(directory => tryRead(join(directory, "cgroup.procs")) !== undefined),
+    exists: () => everywhere.some(directory => tryRead(join(directory, "cgroup.procs")) !== undefined),
     create() {
       for (const directory of directories) createDirectory(directory, layout);
     },
@@ -49,7 +50,7 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
     processes,
     kill: options => killAll(cgroup, layout, options?.timeoutMs ?? 10_000),
     async remove() {
-      for (const directory of directories) await removeTree(directory);
+      for (const directory of everywhere) await removeTree(directory);
     },
     read(controller, file) {
       const directory = directoryOf(controller);

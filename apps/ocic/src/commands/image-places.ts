@@ -1,7 +1,17 @@
 import { OcidError } from "@ocid/base";
 import {
-  type BlobDestination, createDirectoryDestination, createDirectorySource, createLayoutDestination, createLayoutSource, createRegistryDestination, createRegistrySource, createStorageDestination, createStorageSource,
-  type ImageSource, parseImageName, type StorageDestination,
+  type BlobDestination,
+  createDirectoryDestination,
+  createDirectorySource,
+  createLayoutDestination,
+  createLayoutSource,
+  createRegistryDestination,
+  createRegistrySource,
+  createStorageDestination,
+  createStorageSource,
+  type ImageSource,
+  parseImageName,
+  type StorageDestination,
 } from "@ocid/image-copy";
 import { loadRegistriesConf, type RegistryClient, resolveShortName } from "@ocid/registry";
 import { parseReference } from "@ocid/spec";
@@ -28,7 +38,10 @@ export async function openSource(text: string, places: Places): Promise<ImageSou
   }
 }
 
-export async function openDestination(text: string, places: Places): Promise<BlobDestination | StorageDestination> {
+export async function openDestination(
+  text: string,
+  places: Places,
+): Promise<BlobDestination | StorageDestination> {
   const name = parseImageName(text);
   switch (name.transport) {
     case "docker":

@@ -13,7 +13,11 @@ export function showingProgress(json: boolean): { readonly onProgress: OnProgres
       const now = Date.now();
       if (event.kind === "bytes" && now - told < 80) return;
       told = now;
-      display.show({ copiedBytes: event.copiedBytes, totalBytes: event.totalBytes, layers: [...layers.values()] });
+      display.show({
+        copiedBytes: event.copiedBytes,
+        totalBytes: event.totalBytes,
+        layers: [...layers.values()],
+      });
     },
     end: () => display.end(),
   };

@@ -1,8 +1,16 @@
-import type { Command } from "commander";
 import { OcidError } from "@ocid/base";
 import { watchPulls } from "@ocid/cri-api";
 import { copyImage, createRegistrySource, createStorageDestination } from "@ocid/image-copy";
-import { type GlobalOptions, endpointOf, imageClient, openLocalStore, platformOf, registryClient, usesDaemon } from "../global-options.ts";
+import type { Command } from "commander";
+import {
+  endpointOf,
+  type GlobalOptions,
+  imageClient,
+  openLocalStore,
+  platformOf,
+  registryClient,
+  usesDaemon,
+} from "../global-options.ts";
 import { print, printResult, printRows } from "../output/output.ts";
 import { ProgressDisplay } from "../output/progress.ts";
 import { formatAge, formatBytes, shortId } from "../output/units.ts";
@@ -17,7 +25,9 @@ export function addImageCommands(program: Command): void {
     .option("--progress <form>", "json writes progress as events to standard error")
     .action(async (image: string, own: { progress?: string }, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
-      const id = usesDaemon(options) ? await pullThroughDaemon(image, options, own.progress === "json") : await pullIntoStore(image, options, own.progress === "json");
+      const id = usesDaemon(options)
+        ? await pullThroughDaemon(image, options, own.progress === "json")
+        : await pullIntoStore(image, options, own.progress === "json");
       printResult(options.json ?? false, { id, image }, () => `${id}\n`);
     });
   program
@@ -26,8 +36,15 @@ export function addImageCommands(program: Command): void {
     .action(async (_, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
       const images = usesDaemon(options) ? await imagesOfDaemon(options) : await imagesOfStore(options);
-      const row = (image: ListedImage, name: string) => [name, shortId(image.id), image.created === undefined ? "" : formatAge(new Date(image.created)), formatBytes(image.sizeBytes)];
-      const rows = images.flatMap(image => (image.names.length > 0 ? image.names : ["<none>"]).map(name => row(image, name)));
+      const row = (image: ListedImage, name: string) => [
+        name,
+        shortId(image.id),
+        image.created === undefined ? "" : formatAge(new Date(image.created)),
+        formatBytes(image.sizeBytes),
+      ];
+      const rows = images.flatMap(image =>
+        (image.names.length > 0 ? image.names : ["<none>"]).map(name => row(image, name)),
+      );
       printRows(options.json ?? false, images, ["name", "image id", "created", "size"], rows);
     });
   program
@@ -65,13 +82,26 @@ async function removeFromStore(image: string, options: GlobalOptions): Promise<v
 async function imagesOfDaemon(options: GlobalOptions): Promise<readonly ListedImage[]> {
   using client = imageClient(options);
   const { images } = await client.listImages({});
-  return images.map(image => ({ id: image.id, names: image.repoTags, digests: image.repoDigests, sizeBytes: Number(image.size) }));
+  return images.map(image => ({
+    id: image.id,
+    names: image.repoTags,
+    digests: image.repoDigests,
+    sizeBytes: Number(image.size),
+  }));
 }
 
 async function imagesOfStore(options: GlobalOptions): Promise<readonly ListedImage[]> {
   await using store = await openLocalStore(options);
   const images = await store.listImages();
-  return await Promise.all(images.map(async image => ({ id: `sha256:${image.id}`, names: image.names, digests: image.digest ? [image.digest] : [], sizeBytes: await store.imageSize(image.id), created: image.created })));
+  return await Promise.all(
+    images.map(async image => ({
+      id: `sha256:${image.id}`,
+      names: image.names,
+      digests: image.digest ? [image.digest] : [],
+      sizeBytes: await store.imageSize(image.id),
+      created: image.created,
+    })),
+  );
 }
 
 async function pullThroughDaemon(image: string, options: GlobalOptions, json: boolean): Promise<string> {
@@ -79,11 +109,15 @@ async function pullThroughDaemon(image: string, options: GlobalOptions, json: bo
   const watching = new AbortController();
   const display = new ProgressDisplay(json);
   const shown = (async () => {
-    for await (const progress of watchPulls(endpointOf(options), watching.signal)) if (progress.image === image) display.show(progress);
+    for await (const progress of watchPulls(endpointOf(options), watching.signal))
+      if (progress.image === image) display.show(progress);
   })();
   try {
     const colon = options.creds?.indexOf(":") ?? -1;
-    const auth = options.creds === undefined ? {} : { auth: { username: options.creds.slice(0, colon), password: options.creds.slice(colon + 1) } };
+    const auth =
+      options.creds === undefined
+        ? {}
+        : { auth: { username: options.creds.slice(0, colon), password: options.creds.slice(colon + 1) } };
     return (await client.pullImage({ image: { image }, ...auth })).imageRef;
   } finally {
     watching.abort();
@@ -97,7 +131,11 @@ async function pullIntoStore(image: string, options: GlobalOptions, json: boolea
   await using store = await openLocalStore(options);
   const reference = firstReference(image.replace(/^docker:\/\//, ""));
   const progress = showingProgress(json);
-  const { image: stored } = await copyImage(createRegistrySource(client, reference), createStorageDestination(store, reference), { platform: platformOf(options), onProgress: progress.onProgress });
+  const { image: stored } = await copyImage(
+    createRegistrySource(client, reference),
+    createStorageDestination(store, reference),
+    { platform: platformOf(options), onProgress: progress.onProgress },
+  );
   progress.end();
   return `sha256:${stored!.id}`;
 }

@@ -1,5 +1,5 @@
-import type { Command } from "commander";
 import { OcidError } from "@ocid/base";
+import type { Command } from "commander";
 import { type GlobalOptions, openLocalStore } from "../global-options.ts";
 import { print, printResult, printRows } from "../output/output.ts";
 
@@ -20,7 +20,12 @@ export function addMountCommands(program: Command): void {
         const path = store.imageMountPath(record);
         return path === undefined ? [] : [{ image: record.names[0] ?? record.id, path }];
       });
-      printRows(options.json ?? false, mounted, ["image", "path"], mounted.map(entry => [entry.image, entry.path]));
+      printRows(
+        options.json ?? false,
+        mounted,
+        ["image", "path"],
+        mounted.map(entry => [entry.image, entry.path]),
+      );
     });
   program
     .command("umount <images...>")
@@ -30,7 +35,8 @@ export function addMountCommands(program: Command): void {
       const options = command.optsWithGlobals<GlobalOptions>();
       await using store = await openLocalStore(options);
       for (const image of images) {
-        if (!(await store.unmountImage(image, { all: flags.force ?? false }))) throw new OcidError("FAILED_PRECONDITION", `image ${image} is not mounted`);
+        if (!(await store.unmountImage(image, { all: flags.force ?? false })))
+          throw new OcidError("FAILED_PRECONDITION", `image ${image} is not mounted`);
         print(`${image}\n`);
       }
     });

@@ -1,6 +1,6 @@
-import type { Command } from "commander";
 import { OcidError } from "@ocid/base";
 import { ContainerState, PodSandboxState } from "@ocid/cri-api";
+import type { Command } from "commander";
 import { ExitWith } from "../exit-code.ts";
 import { type GlobalOptions, runtimeClient } from "../global-options.ts";
 import { print, printRows, writeAll } from "../output/output.ts";
@@ -16,7 +16,13 @@ export function addPodCommands(program: Command): void {
       const options = command.optsWithGlobals<GlobalOptions>();
       using client = runtimeClient(options);
       const { items } = await client.listPodSandbox({});
-      const rows = items.map(pod => [shortId(pod.id), pod.metadata?.name ?? "", pod.metadata?.namespace ?? "", pod.state === PodSandboxState.SANDBOX_READY ? "ready" : "stopped", ageOf(pod.createdAt)]);
+      const rows = items.map(pod => [
+        shortId(pod.id),
+        pod.metadata?.name ?? "",
+        pod.metadata?.namespace ?? "",
+        pod.state === PodSandboxState.SANDBOX_READY ? "ready" : "stopped",
+        ageOf(pod.createdAt),
+      ]);
       printRows(options.json ?? false, items, ["pod id", "name", "namespace", "state", "created"], rows);
     });
   program
@@ -26,9 +32,23 @@ export function addPodCommands(program: Command): void {
     .action(async (flags: { all?: boolean }, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
       using client = runtimeClient(options);
-      const { containers } = await client.listContainers(flags.all ? {} : { filter: { state: { state: ContainerState.CONTAINER_RUNNING } } });
-      const rows = containers.map(container => [shortId(container.id), container.metadata?.name ?? "", container.image?.image ?? "", stateName(container.state), ageOf(container.createdAt), shortId(container.podSandboxId)]);
-      printRows(options.json ?? false, containers, ["container id", "name", "image", "state", "created", "pod id"], rows);
+      const { containers } = await client.listContainers(
+        flags.all ? {} : { filter: { state: { state: ContainerState.CONTAINER_RUNNING } } },
+      );
+      const rows = containers.map(container => [
+        shortId(container.id),
+        container.metadata?.name ?? "",
+        container.image?.image ?? "",
+        stateName(container.state),
+        ageOf(container.createdAt),
+        shortId(container.podSandboxId),
+      ]);
+      printRows(
+        options.json ?? false,
+        containers,
+        ["container id", "name", "image", "state", "created", "pod id"],
+        rows,
+      );
     });
   program
     .command("logs <container>")
@@ -39,7 +59,12 @@ export function addPodCommands(program: Command): void {
       const { status } = await client.containerStatus({ containerId: id });
       if (!status?.logPath) throw new OcidError("FAILED_PRECONDITION", `container ${id} has no log`);
       if (!flags.follow) return printLog(status.logPath);
-      await followLog(status.logPath, async () => (await client.containerStatus({ containerId: id })).status?.state === ContainerState.CONTAINER_RUNNING);
+      await followLog(
+        status.logPath,
+        async () =>
+          (await client.containerStatus({ containerId: id })).status?.state ===
+          ContainerState.CONTAINER_RUNNING,
+      );
     });
   program
     .command("exec <container> <command...>")
@@ -48,7 +73,11 @@ export function addPodCommands(program: Command): void {
     .passThroughOptions()
     .action(async (id: string, argv: string[], flags: { timeout: string }, command: Command) => {
       using client = runtimeClient(command.optsWithGlobals<GlobalOptions>());
-      const { stdout, stderr, exitCode } = await client.execSync({ containerId: id, cmd: argv, timeout: seconds(flags.timeout) });
+      const { stdout, stderr, exitCode } = await client.execSync({
+        containerId: id,
+        cmd: argv,
+        timeout: seconds(flags.timeout),
+      });
       writeAll(1, stdout);
       writeAll(2, stderr);
       if (exitCode !== 0) throw new ExitWith(exitCode);
@@ -58,12 +87,22 @@ export function addPodCommands(program: Command): void {
     .description("stop pods or containers")
     .option("-t, --timeout <seconds>", "time for a container to end by itself", "10")
     .action((ids: string[], flags: { timeout: string }, command: Command) =>
-      each(ids, command, "stopped", (client, found) => (found.kind === "pod" ? client.stopPodSandbox({ podSandboxId: found.id }) : client.stopContainer({ containerId: found.id, timeout: seconds(flags.timeout) }))),
+      each(ids, command, "stopped", (client, found) =>
+        found.kind === "pod"
+          ? client.stopPodSandbox({ podSandboxId: found.id })
+          : client.stopContainer({ containerId: found.id, timeout: seconds(flags.timeout) }),
+      ),
     );
   program
     .command("rm <ids...>")
     .description("remove pods, with their containers, or containers")
-    .action((ids: string[], _, command: Command) => each(ids, command, "removed", (client, found) => (found.kind === "pod" ? client.removePodSandbox({ podSandboxId: found.id }) : client.removeContainer({ containerId: found.id }))));
+    .action((ids: string[], _, command: Command) =>
+      each(ids, command, "removed", (client, found) =>
+        found.kind === "pod"
+          ? client.removePodSandbox({ podSandboxId: found.id })
+          : client.removeContainer({ containerId: found.id }),
+      ),
+    );
 }
 
 interface Found {
@@ -71,14 +110,21 @@ interface Found {
   readonly id: string;
 }
 
-async function each(ids: readonly string[], command: Command, done: string, work: (client: ReturnType<typeof runtimeClient>, found: Found) => Promise<unknown>): Promise<void> {
+async function each(
+  ids: readonly string[],
+  command: Command,
+  done: string,
+  work: (client: ReturnType<typeof runtimeClient>, found: Found) => Promise<unknown>,
+): Promise<void> {
   using client = runtimeClient(command.optsWithGlobals<GlobalOptions>());
   const pods = (await client.listPodSandbox({})).items;
   const containers = (await client.listContainers({})).containers;
   for (const text of ids) {
     const container = containers.find(candidate => candidate.id.startsWith(text));
     const pod = pods.find(candidate => candidate.id.startsWith(text) || candidate.metadata?.name === text);
-    const found: Found | undefined = container ? { kind: "container", id: container.id } : pod && { kind: "pod", id: pod.id };
+    const found: Found | undefined = container
+      ? { kind: "container", id: container.id }
+      : pod && { kind: "pod", id: pod.id };
     if (!found) throw new OcidError("NOT_FOUND", `there is no pod or container ${text}`);
     await work(client, found);
     print(`${done} ${found.kind} ${shortId(found.id)}\n`);
@@ -86,7 +132,11 @@ async function each(ids: readonly string[], command: Command, done: string, work
 }
 
 function seconds(text: string): bigint {
-  if (!/^\d{1,9}$/.test(text)) throw new OcidError("INVALID_ARGUMENT", `--timeout should be a number of seconds, found ${JSON.stringify(text)}`);
+  if (!/^\d{1,9}$/.test(text))
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `--timeout should be a number of seconds, found ${JSON.stringify(text)}`,
+    );
   return BigInt(text);
 }
 

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
-import type { Command } from "commander";
 import { ContainerState, NamespaceMode } from "@ocid/cri-api";
+import type { Command } from "commander";
 import { ExitWith } from "../exit-code.ts";
 import { type GlobalOptions, imageClient, runtimeClient } from "../global-options.ts";
 import { printResult } from "../output/output.ts";
@@ -43,13 +43,27 @@ async function run(image: string, argv: string[], flags: RunFlags, command: Comm
   };
   const { podSandboxId } = await client.runPodSandbox({ config: sandboxConfig });
   try {
-    const envs = (flags.env ?? []).map(entry => ({ key: entry.split("=", 1)[0]!, value: Buffer.from(entry.slice(entry.indexOf("=") + 1)) }));
-    const config = { metadata: { name, attempt: 0 }, image: { image }, ...(argv.length > 0 ? { command: argv } : {}), envs, logPath: `${name}.log`, linux: {} };
+    const envs = (flags.env ?? []).map(entry => ({
+      key: entry.split("=", 1)[0]!,
+      value: Buffer.from(entry.slice(entry.indexOf("=") + 1)),
+    }));
+    const config = {
+      metadata: { name, attempt: 0 },
+      image: { image },
+      ...(argv.length > 0 ? { command: argv } : {}),
+      envs,
+      logPath: `${name}.log`,
+      linux: {},
+    };
     const { containerId } = await client.createContainer({ podSandboxId, sandboxConfig, config });
     await client.startContainer({ containerId });
-    if (flags.detach) return printResult(options.json ?? false, { podSandboxId, containerId }, () => `${containerId}\n`);
+    if (flags.detach)
+      return printResult(options.json ?? false, { podSandboxId, containerId }, () => `${containerId}\n`);
     const status = async () => (await client.containerStatus({ containerId })).status;
-    await followLog(`${sandboxConfig.logDirectory}/${name}.log`, async () => (await status())?.state === ContainerState.CONTAINER_RUNNING);
+    await followLog(
+      `${sandboxConfig.logDirectory}/${name}.log`,
+      async () => (await status())?.state === ContainerState.CONTAINER_RUNNING,
+    );
     const exitCode = (await status())?.exitCode ?? 1;
     if (flags.rm) await client.removePodSandbox({ podSandboxId });
     if (exitCode !== 0) throw new ExitWith(exitCode);

@@ -1,9 +1,9 @@
 import { statSync } from "node:fs";
-import type { Command } from "commander";
 import { OcidError } from "@ocid/base";
 import { copyImage, importDirectory, inspectImage } from "@ocid/image-copy";
 import { formatPlatform } from "@ocid/spec";
 import type { Store } from "@ocid/storage";
+import type { Command } from "commander";
 import { type GlobalOptions, openLocalStore, platformOf, registryClient } from "../global-options.ts";
 import { print, printResult, writeAll } from "../output/output.ts";
 import { openDestination, openSource, type Places } from "./image-places.ts";
@@ -29,12 +29,20 @@ export function addTransferCommands(program: Command): void {
     .option("--src-creds <user:password>", "credentials for the source registry")
     .option("--dest-creds <user:password>", "credentials for the destination registry")
     .option("--progress <form>", "json writes progress as events to standard error")
-    .action(async (source: string, destination: string, _, command: Command) => transfer(source, destination, command.optsWithGlobals<TransferOptions>()));
+    .action(async (source: string, destination: string, _, command: Command) =>
+      transfer(source, destination, command.optsWithGlobals<TransferOptions>()),
+    );
   program
     .command("push <image> [destination]")
     .description("push an image of local storage to a registry, by default to the one in its name")
     .option("--progress <form>", "json writes progress as events to standard error")
-    .action(async (image: string, destination: string | undefined, _, command: Command) => transfer(`containers-storage:${image}`, destination ?? `docker://${image}`, command.optsWithGlobals<TransferOptions>()));
+    .action(async (image: string, destination: string | undefined, _, command: Command) =>
+      transfer(
+        `containers-storage:${image}`,
+        destination ?? `docker://${image}`,
+        command.optsWithGlobals<TransferOptions>(),
+      ),
+    );
   program
     .command("import <directory> <destination>")
     .description("make an image of a directory, in local storage or at any other place that copy knows")
@@ -48,7 +56,9 @@ export function addTransferCommands(program: Command): void {
     .action(importImage);
   program
     .command("inspect <image>")
-    .description("show an image without pulling it: docker://NAME, containers-storage:NAME, oci:DIR[:TAG], dir:DIR")
+    .description(
+      "show an image without pulling it: docker://NAME, containers-storage:NAME, oci:DIR[:TAG], dir:DIR",
+    )
     .option("--raw", "the manifest's bytes as they are")
     .option("--config", "the config's bytes as they are")
     .action(inspect);
@@ -57,13 +67,25 @@ export function addTransferCommands(program: Command): void {
 async function transfer(source: string, destination: string, options: TransferOptions): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const store = sharedStore(stack, options);
-  const from = stack.use(registryClient(options, { tlsVerify: options.srcTlsVerify, creds: options.srcCreds }));
-  const to = stack.use(registryClient(options, { tlsVerify: options.destTlsVerify, creds: options.destCreds }));
+  const from = stack.use(
+    registryClient(options, { tlsVerify: options.srcTlsVerify, creds: options.srcCreds }),
+  );
+  const to = stack.use(
+    registryClient(options, { tlsVerify: options.destTlsVerify, creds: options.destCreds }),
+  );
   const progress = showingProgress(options.progress === "json");
   const target = await openDestination(destination, { client: to, store });
-  const result = await copyImage(await openSource(source, { client: from, store }), target, { all: options.all, platform: platformOf(options), onProgress: progress.onProgress });
+  const result = await copyImage(await openSource(source, { client: from, store }), target, {
+    all: options.all,
+    platform: platformOf(options),
+    onProgress: progress.onProgress,
+  });
   progress.end();
-  printResult(options.json ?? false, { digest: result.digest, indexDigest: result.indexDigest }, () => `${result.digest}\n`);
+  printResult(
+    options.json ?? false,
+    { digest: result.digest, indexDigest: result.indexDigest },
+    () => `${result.digest}\n`,
+  );
 }
 
 function sharedStore(stack: AsyncDisposableStack, options: GlobalOptions): Places["store"] {
@@ -84,25 +106,47 @@ interface ImportFlags {
   readonly created?: string;
 }
 
-async function importImage(directory: string, destination: string, flags: ImportFlags, command: Command): Promise<void> {
+async function importImage(
+  directory: string,
+  destination: string,
+  flags: ImportFlags,
+  command: Command,
+): Promise<void> {
   const options = command.optsWithGlobals<TransferOptions>();
-  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) throw new OcidError("NOT_FOUND", `${directory} is not a directory`);
+  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory())
+    throw new OcidError("NOT_FOUND", `${directory} is not a directory`);
   const config = {
     ...(flags.entrypoint === undefined ? {} : { Entrypoint: words(flags.entrypoint, "--entrypoint") }),
     ...(flags.cmd === undefined ? {} : { Cmd: words(flags.cmd, "--cmd") }),
     ...(flags.env === undefined ? {} : { Env: flags.env }),
     ...(flags.workdir === undefined ? {} : { WorkingDir: flags.workdir }),
     ...(flags.user === undefined ? {} : { User: flags.user }),
-    ...(flags.label === undefined ? {} : { Labels: Object.fromEntries(flags.label.map(label => label.split(/=(.*)/s, 2) as [string, string])) }),
+    ...(flags.label === undefined
+      ? {}
+      : {
+          Labels: Object.fromEntries(flags.label.map(label => label.split(/=(.*)/s, 2) as [string, string])),
+        }),
   };
-  const source = await importDirectory(directory, { config, platform: platformOf(options), ...(flags.created === undefined ? {} : { created: flags.created }) });
+  const source = await importDirectory(directory, {
+    config,
+    platform: platformOf(options),
+    ...(flags.created === undefined ? {} : { created: flags.created }),
+  });
   await using stack = new AsyncDisposableStack();
   const store = sharedStore(stack, options);
   const client = stack.use(registryClient(options));
-  const target = /^(docker:\/\/|oci:|dir:|containers-storage:)/.test(destination) ? destination : `containers-storage:${destination.includes("/") ? destination : `localhost/${destination}`}`;
-  const result = await copyImage(source, await openDestination(target, { client, store }), { platform: platformOf(options) });
+  const target = /^(docker:\/\/|oci:|dir:|containers-storage:)/.test(destination)
+    ? destination
+    : `containers-storage:${destination.includes("/") ? destination : `localhost/${destination}`}`;
+  const result = await copyImage(source, await openDestination(target, { client, store }), {
+    platform: platformOf(options),
+  });
   const id = result.image ? `sha256:${result.image.id}` : undefined;
-  printResult(options.json ?? false, { id, digest: result.digest, name: target }, () => `${id ?? result.digest}\n`);
+  printResult(
+    options.json ?? false,
+    { id, digest: result.digest, name: target },
+    () => `${id ?? result.digest}\n`,
+  );
 }
 
 function words(text: string, flag: string): string[] {
@@ -112,15 +156,22 @@ function words(text: string, flag: string): string[] {
   throw new OcidError("INVALID_ARGUMENT", `${flag} should be a word or a JSON list of words`);
 }
 
-async function inspect(image: string, flags: { readonly raw?: boolean; readonly config?: boolean }, command: Command): Promise<void> {
+async function inspect(
+  image: string,
+  flags: { readonly raw?: boolean; readonly config?: boolean },
+  command: Command,
+): Promise<void> {
   const options = command.optsWithGlobals<GlobalOptions>();
   await using stack = new AsyncDisposableStack();
   const client = stack.use(registryClient(options));
   const store = sharedStore(stack, options);
   // A bare name is one of local storage where there is such an image, else one of a registry.
   const hasTransport = /^(docker:\/\/|oci:|dir:|containers-storage:)/.test(image);
-  const name = !hasTransport && (await (await store()).findImage(image)) ? `containers-storage:${image}` : image;
-  const found = await inspectImage(await openSource(name, { client, store }), { platform: platformOf(options) });
+  const name =
+    !hasTransport && (await (await store()).findImage(image)) ? `containers-storage:${image}` : image;
+  const found = await inspectImage(await openSource(name, { client, store }), {
+    platform: platformOf(options),
+  });
   if (flags.raw) return writeAll(1, found.raw);
   if (flags.config) return writeAll(1, found.rawConfig);
   const { config } = found;
@@ -131,9 +182,16 @@ async function inspect(image: string, flags: { readonly raw?: boolean; readonly 
     manifestDigest: found.manifestDigest,
     created: config.created,
     platform: formatPlatform(config),
-    platforms: found.platforms.map(entry => ({ platform: formatPlatform(entry.platform), digest: entry.digest })),
+    platforms: found.platforms.map(entry => ({
+      platform: formatPlatform(entry.platform),
+      digest: entry.digest,
+    })),
     config: config.config ?? {},
-    layers: found.layers.map(layer => ({ digest: layer.digest, size: layer.size, mediaType: layer.mediaType })),
+    layers: found.layers.map(layer => ({
+      digest: layer.digest,
+      size: layer.size,
+      mediaType: layer.mediaType,
+    })),
   };
   print(`${JSON.stringify(summary, null, 2)}\n`);
 }

@@ -10,11 +10,17 @@ export function addVersionCommand(program: Command): void {
     .action(async (_, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
       const daemon = usesDaemon(options) ? await daemonVersion(options) : undefined;
-      printResult(options.json ?? false, { version, daemon }, () => `ocic ${version}\n${daemon ? `${daemon.name} ${daemon.version}, CRI ${daemon.api}\n` : ""}`);
+      printResult(
+        options.json ?? false,
+        { version, daemon },
+        () => `ocic ${version}\n${daemon ? `${daemon.name} ${daemon.version}, CRI ${daemon.api}\n` : ""}`,
+      );
     });
 }
 
-async function daemonVersion(options: GlobalOptions): Promise<{ readonly name: string; readonly version: string; readonly api: string }> {
+async function daemonVersion(
+  options: GlobalOptions,
+): Promise<{ readonly name: string; readonly version: string; readonly api: string }> {
   using client = runtimeClient(options);
   const { runtimeName, runtimeVersion, runtimeApiVersion } = await client.version({}, { timeoutMs: 5_000 });
   return { name: runtimeName, version: runtimeVersion, api: runtimeApiVersion };

@@ -1,11 +1,16 @@
-import { formatBytes } from "./units.ts";
 import { writeAll } from "./output.ts";
+import { formatBytes } from "./units.ts";
 
 /** How far a transfer is. */
 export interface TransferState {
   readonly copiedBytes: number;
   readonly totalBytes: number;
-  readonly layers: readonly { readonly digest: string; readonly size: number; readonly bytes: number; readonly state: string }[];
+  readonly layers: readonly {
+    readonly digest: string;
+    readonly size: number;
+    readonly bytes: number;
+    readonly state: string;
+  }[];
 }
 
 /** Shows a transfer: lines that are drawn again on a terminal, one line for each finished layer elsewhere; `json` for programs. */
@@ -34,7 +39,9 @@ export class ProgressDisplay {
     for (const layer of state.layers) {
       if (!isDone(layer) || this.#told.has(layer.digest)) continue;
       this.#told.add(layer.digest);
-      this.#write(`${layer.digest.slice(7, 19)}  ${layer.state === "skipped" ? "is here already" : `done, ${formatBytes(layer.size)}`}\n`);
+      this.#write(
+        `${layer.digest.slice(7, 19)}  ${layer.state === "skipped" ? "is here already" : `done, ${formatBytes(layer.size)}`}\n`,
+      );
     }
   }
 
@@ -42,7 +49,12 @@ export class ProgressDisplay {
     const seconds = (performance.now() - this.#start) / 1000;
     const rate = state.copiedBytes / Math.max(seconds, 0.001);
     const left = rate > 0 ? Math.ceil((state.totalBytes - state.copiedBytes) / rate) : 0;
-    const rows = state.layers.slice(-12).map(layer => `${layer.digest.slice(7, 19)}  ${bar(layer.size === 0 ? 1 : layer.bytes / layer.size)}  ${isDone(layer) ? (layer.state === "skipped" ? "is here already" : "done") : `${formatBytes(layer.bytes)} of ${formatBytes(layer.size)}`}`);
+    const rows = state.layers
+      .slice(-12)
+      .map(
+        layer =>
+          `${layer.digest.slice(7, 19)}  ${bar(layer.size === 0 ? 1 : layer.bytes / layer.size)}  ${isDone(layer) ? (layer.state === "skipped" ? "is here already" : "done") : `${formatBytes(layer.bytes)} of ${formatBytes(layer.size)}`}`,
+      );
     const sum = `${formatBytes(state.copiedBytes)} of ${formatBytes(state.totalBytes)}, ${formatBytes(Math.round(rate))}/s${left > 0 ? `, ${left} s left` : ""}`;
     const up = this.#lines > 0 ? `\x1b[${this.#lines}A` : "";
     this.#write(`${up}${[...rows, sum].map(row => `\x1b[2K${row}\n`).join("")}`);
