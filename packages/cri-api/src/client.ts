@@ -107,7 +107,7 @@ function serverStream(client: Client, service: DescService, method: DescMethod, 
 
 function fromServiceError(error: ServiceError, method: string, path: string): OcidError {
   const code = (status[error.code] ?? "UNKNOWN") as ErrorCode;
-  const unreachable = code === "UNAVAILABLE" && /ENOENT|ECONNREFUSED|EACCES/.test(error.details);
+  const unreachable = code === "UNAVAILABLE" && /^No connection established/.test(error.details);
   const message = unreachable
     ? `no daemon answers at ${path} (${error.details.match(/E[A-Z]+/)?.[0]}); is ocid running, and is this its --listen socket?`
     : error.details;

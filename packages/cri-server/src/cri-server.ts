@@ -123,13 +123,14 @@ async function followExits(
 ): Promise<void> {
   try {
     for await (const { id, ...exit } of context.ports.runtime.exits({ signal })) {
-      const container = context.records.containers.get(id);
-      if (!container) continue;
-      const known = container.state.status === "stopped";
-      container.state = await context.ports.runtime
-        .state(id)
-        .catch(() => ({ status: "stopped" as const, ...exit }));
-      if (!known) await events.publish(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
+      void context.locks
+        .run(`events ${id}`, async () => {
+          const container = context.records.containers.get(id);
+          if (!container || container.state.status === "stopped") return;
+          container.state = await context.ports.runtime.state(id).catch(() => ({ status: "stopped" as const, ...exit }));
+          await events.publish(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
+        })
+        .catch(error => context.logger.error("cannot tell of a container's end", { container: id, error }));
     }
   } catch (error) {
     context.logger.error("exits of containers are not seen any more", { error });

@@ -70,6 +70,7 @@ export function readLayout(mountinfo: string, read: (path: string) => string): C
     version: 2,
     unified,
     controllers,
+    hierarchies: [...hierarchies],
     hugetlb: controllers.has("hugetlb"),
     swap: controllers.has("memory"),
   };
