@@ -127,7 +127,9 @@ async function followExits(
         .run(`events ${id}`, async () => {
           const container = context.records.containers.get(id);
           if (!container || container.state.status === "stopped") return;
-          container.state = await context.ports.runtime.state(id).catch(() => ({ status: "stopped" as const, ...exit }));
+          container.state = await context.ports.runtime
+            .state(id)
+            .catch(() => ({ status: "stopped" as const, ...exit }));
           await events.publish(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
         })
         .catch(error => context.logger.error("cannot tell of a container's end", { container: id, error }));
