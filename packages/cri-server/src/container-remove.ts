@@ -1,6 +1,6 @@
 import type { CallOptions } from "./ports.ts";
 import type { Container } from "./records.ts";
-import type { ServerContext } from "./server-context.ts";
+import { nowNs, type ServerContext } from "./server-context.ts";
 
 /** Removes a container, ending it if it runs; what is gone already is no error. */
 export async function removeContainer(context: ServerContext, id: string): Promise<void> {
@@ -44,8 +44,10 @@ export async function startContainer(
 ): Promise<void> {
   const container = context.records.getContainer(id);
   await context.locks.run(`container ${container.id}`, async () => {
+    // Taken before, because a short life may be over when the call returns.
+    const startedAtNs = nowNs();
     await context.ports.runtime.start(container.id, options);
-    container.startedAtNs = BigInt(Date.now()) * 1_000_000n;
+    container.startedAtNs = startedAtNs;
     container.state = await context.ports.runtime.state(container.id);
     await context.records.saveContainer(container);
   });

@@ -112,12 +112,12 @@ export function runtimeHandlers(
       return { containerId: id };
     },
     async startContainer(request, options) {
-      await startContainer(context, request.containerId, options);
-      await events.publish(
-        context,
-        records.getContainer(request.containerId),
-        ContainerEventType.CONTAINER_STARTED_EVENT,
-      );
+      const container = records.getContainer(request.containerId);
+      // A short-lived container's end must not be told before its start.
+      await context.locks.run(`events ${container.id}`, async () => {
+        await startContainer(context, container.id, options);
+        await events.publish(context, container, ContainerEventType.CONTAINER_STARTED_EVENT);
+      });
       return {};
     },
     async stopContainer(request, options) {

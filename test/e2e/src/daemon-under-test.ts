@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "no
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createImageClient, createRuntimeClient, NamespaceMode } from "@ocid/cri-api";
-import { copyImage, createRegistryDestination, importDirectory } from "@ocid/image-copy";
+import { copyImage, createRegistryDestination, importImage } from "@ocid/image-copy";
 import { createRegistryClient } from "@ocid/registry";
 import { parseReference } from "@ocid/spec";
 import {
@@ -168,7 +168,7 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
 async function pushBusybox(directory: string, image: string): Promise<void> {
   makeBusyboxRootfs(directory);
   await using client = createRegistryClient({ tlsVerify: false });
-  const source = await importDirectory(directory, {
+  await using source = await importImage(directory, {
     config: { Cmd: ["sh"], Env: ["PATH=/bin"], Labels: { purpose: "test" } },
     created: "2026-01-01T00:00:00Z",
   });

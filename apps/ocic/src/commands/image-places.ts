@@ -1,62 +1,46 @@
 import { OcidError } from "@ocid/base";
-import {
-  type BlobDestination,
-  createDirectoryDestination,
-  createDirectorySource,
-  createLayoutDestination,
-  createLayoutSource,
-  createRegistryDestination,
-  createRegistrySource,
-  createStorageDestination,
-  createStorageSource,
-  type ImageSource,
-  parseImageName,
-  type StorageDestination,
-} from "@ocid/image-copy";
+import { createImageDestination, type ImageName, openImageSource, parseImageName } from "@ocid/image-copy";
 import { loadRegistriesConf, type RegistryClient, resolveShortName } from "@ocid/registry";
-import { parseReference } from "@ocid/spec";
-import type { Store } from "@ocid/storage";
+import { formatReference, type Reference } from "@ocid/spec";
+import { loadStorageConf, openStore, type Store } from "@ocid/storage";
 
 export interface Places {
   readonly client: RegistryClient;
   /** Opened when a name asks for local storage. */
   readonly store: () => Promise<Store>;
+  /** Ends what is opened here. */
+  readonly stack: AsyncDisposableStack;
 }
+
+type Source = Awaited<ReturnType<typeof openImageSource>>;
+type Destination = ReturnType<typeof createImageDestination>;
 
 /** Where an image named on the command line is copied from. */
-export async function openSource(text: string, places: Places): Promise<ImageSource> {
+export async function openSource(text: string, places: Places): Promise<Source> {
   const name = parseImageName(text);
-  switch (name.transport) {
-    case "docker":
-      return createRegistrySource(places.client, firstReference(name.text));
-    case "containers-storage":
-      return await createStorageSource(await places.store(), name.text);
-    case "oci":
-      return createLayoutSource(name.path, name.tag);
-    case "dir":
-      return createDirectorySource(name.path);
-  }
+  // A short name is resolved as registries.conf says; only for reading, never for writing.
+  const resolved: ImageName =
+    name.transport === "docker" ? { ...name, text: formatReference(firstReference(name.text)) } : name;
+  return places.stack.use(await openImageSource(resolved, await backends(name, places)));
 }
 
-export async function openDestination(
-  text: string,
-  places: Places,
-): Promise<BlobDestination | StorageDestination> {
+export async function openDestination(text: string, places: Places): Promise<Destination> {
   const name = parseImageName(text);
-  switch (name.transport) {
-    case "docker":
-      return createRegistryDestination(places.client, parseReference(name.text));
-    case "containers-storage":
-      return createStorageDestination(await places.store(), parseReference(name.text));
-    case "oci":
-      return createLayoutDestination(name.path, name.tag);
-    case "dir":
-      return createDirectoryDestination(name.path);
-  }
+  return places.stack.use(createImageDestination(name, await backends(name, places)));
+}
+
+async function backends(
+  name: ImageName,
+  places: Places,
+): Promise<{ readonly registry: RegistryClient; readonly store?: Store }> {
+  if (name.transport !== "containers-storage") return { registry: places.client };
+  if (name.store === undefined) return { registry: places.client, store: await places.store() };
+  const { root, runRoot = loadStorageConf().runRoot } = name.store;
+  return { registry: places.client, store: places.stack.use(await openStore({ root, runRoot })) };
 }
 
 /** A short name as registries.conf resolves it; where it could mean several, the first. */
-export function firstReference(text: string): ReturnType<typeof parseReference> {
+export function firstReference(text: string): Reference {
   const [reference] = resolveShortName(loadRegistriesConf(), text);
   if (!reference) throw new OcidError("INVALID_ARGUMENT", `not an image reference: ${text}`);
   return reference;

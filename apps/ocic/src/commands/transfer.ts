@@ -1,6 +1,6 @@
-import { statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { OcidError } from "@ocid/base";
-import { copyImage, importDirectory, inspectImage } from "@ocid/image-copy";
+import { copyImage, importImage as importTree, inspectImage } from "@ocid/image-copy";
 import { formatPlatform } from "@ocid/spec";
 import type { Store } from "@ocid/storage";
 import type { Command } from "commander";
@@ -12,6 +12,8 @@ import { showingProgress } from "./image-transfer.ts";
 interface TransferOptions extends GlobalOptions {
   readonly all?: boolean;
   readonly progress?: string;
+  readonly format?: string;
+  readonly preserveDigests?: boolean;
   readonly srcTlsVerify?: string;
   readonly destTlsVerify?: string;
   readonly srcCreds?: string;
@@ -22,8 +24,12 @@ interface TransferOptions extends GlobalOptions {
 export function addTransferCommands(program: Command): void {
   program
     .command("copy <source> <destination>")
-    .description("copy an image: docker://NAME, containers-storage:NAME, oci:DIR[:TAG], dir:DIR")
+    .description(
+      "copy an image: docker://NAME, containers-storage:NAME, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], dir:DIR",
+    )
     .option("-a, --all", "every platform of an index")
+    .option("-f, --format <format>", "oci or v2s2 manifests at the destination")
+    .option("--preserve-digests", "fail instead of changing a manifest")
     .option("--src-tls-verify <bool>", "check the source registry's certificate")
     .option("--dest-tls-verify <bool>", "check the destination registry's certificate")
     .option("--src-creds <user:password>", "credentials for the source registry")
@@ -45,7 +51,9 @@ export function addTransferCommands(program: Command): void {
     );
   program
     .command("import <directory> <destination>")
-    .description("make an image of a directory, in local storage or at any other place that copy knows")
+    .description(
+      "make an image of a directory or a tar archive, in local storage or at any other place that copy knows",
+    )
     .option("--entrypoint <json>", "a word, or a JSON list")
     .option("--cmd <json>", "a word, or a JSON list")
     .option("--env <name=value...>", "environment variables")
@@ -74,10 +82,12 @@ async function transfer(source: string, destination: string, options: TransferOp
     registryClient(options, { tlsVerify: options.destTlsVerify, creds: options.destCreds }),
   );
   const progress = showingProgress(options.progress === "json");
-  const target = await openDestination(destination, { client: to, store });
-  const result = await copyImage(await openSource(source, { client: from, store }), target, {
+  const target = await openDestination(destination, { client: to, store, stack });
+  const result = await copyImage(await openSource(source, { client: from, store, stack }), target, {
     all: options.all,
     platform: platformOf(options),
+    format: formatOf(options.format),
+    preserveDigests: options.preserveDigests,
     onProgress: progress.onProgress,
   });
   progress.end();
@@ -86,6 +96,13 @@ async function transfer(source: string, destination: string, options: TransferOp
     { digest: result.digest, indexDigest: result.indexDigest },
     () => `${result.digest}\n`,
   );
+}
+
+function formatOf(text: string | undefined): "oci" | "docker" | undefined {
+  if (text === undefined) return undefined;
+  if (text === "oci") return "oci";
+  if (text === "v2s2" || text === "docker") return "docker";
+  throw new OcidError("INVALID_ARGUMENT", `--format should be oci or v2s2, found ${JSON.stringify(text)}`);
 }
 
 function sharedStore(stack: AsyncDisposableStack, options: GlobalOptions): Places["store"] {
@@ -113,8 +130,8 @@ async function importImage(
   command: Command,
 ): Promise<void> {
   const options = command.optsWithGlobals<TransferOptions>();
-  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory())
-    throw new OcidError("NOT_FOUND", `${directory} is not a directory`);
+  if (!existsSync(directory))
+    throw new OcidError("NOT_FOUND", `${directory} does not exist; name a directory or a tar archive`);
   const config = {
     ...(flags.entrypoint === undefined ? {} : { Entrypoint: words(flags.entrypoint, "--entrypoint") }),
     ...(flags.cmd === undefined ? {} : { Cmd: words(flags.cmd, "--cmd") }),
@@ -127,7 +144,7 @@ async function importImage(
           Labels: Object.fromEntries(flags.label.map(label => label.split(/=(.*)/s, 2) as [string, string])),
         }),
   };
-  const source = await importDirectory(directory, {
+  await using source = await importTree(directory, {
     config,
     platform: platformOf(options),
     ...(flags.created === undefined ? {} : { created: flags.created }),
@@ -135,10 +152,10 @@ async function importImage(
   await using stack = new AsyncDisposableStack();
   const store = sharedStore(stack, options);
   const client = stack.use(registryClient(options));
-  const target = /^(docker:\/\/|oci:|dir:|containers-storage:)/.test(destination)
+  const target = /^(docker:\/\/|oci:|oci-archive:|docker-archive:|dir:|containers-storage:)/.test(destination)
     ? destination
     : `containers-storage:${destination.includes("/") ? destination : `localhost/${destination}`}`;
-  const result = await copyImage(source, await openDestination(target, { client, store }), {
+  const result = await copyImage(source, await openDestination(target, { client, store, stack }), {
     platform: platformOf(options),
   });
   const id = result.image ? `sha256:${result.image.id}` : undefined;
@@ -166,10 +183,12 @@ async function inspect(
   const client = stack.use(registryClient(options));
   const store = sharedStore(stack, options);
   // A bare name is one of local storage where there is such an image, else one of a registry.
-  const hasTransport = /^(docker:\/\/|oci:|dir:|containers-storage:)/.test(image);
+  const hasTransport = /^(docker:\/\/|oci:|oci-archive:|docker-archive:|dir:|containers-storage:)/.test(
+    image,
+  );
   const name =
     !hasTransport && (await (await store()).findImage(image)) ? `containers-storage:${image}` : image;
-  const found = await inspectImage(await openSource(name, { client, store }), {
+  const found = await inspectImage(await openSource(name, { client, store, stack }), {
     platform: platformOf(options),
   });
   if (flags.raw) return writeAll(1, found.raw);
