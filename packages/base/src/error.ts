@@ -40,11 +40,11 @@ export class OcidError extends Error {
   readonly code: ErrorCode;
   readonly reason: string | undefined;
   readonly details: Readonly<Record<string, string | number | boolean>> | undefined;
-  readonly [mark] = true;
 
   constructor(code: ErrorCode, message: string, options: OcidErrorOptions = {}) {
     super(redact(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "OcidError";
+    Object.defineProperty(this, mark, { value: true });
     this.code = code;
     this.reason = options.reason;
     this.details = options.details;

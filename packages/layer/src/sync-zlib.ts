@@ -21,7 +21,9 @@ interface ZlibEngine {
   readonly _writeState?: Uint32Array;
 }
 
-const engines = {
+type ZlibKind = "gunzip" | "unzstd" | "gzip";
+
+const engines: Readonly<Record<ZlibKind, () => unknown>> = {
   gunzip: () => createGunzip(),
   unzstd: () => createZstdDecompress(),
   gzip: () => createGzip({ level: 1 }),
@@ -39,12 +41,12 @@ const nothing = new Uint8Array(0);
 export class SyncZlib {
   readonly #handle: ZlibHandle;
   readonly #state: Uint32Array;
-  readonly #kind: keyof typeof engines;
+  readonly #kind: ZlibKind;
   readonly #output: Uint8Array;
   #error: OcidError | undefined;
 
   /** `output` is where results are put; it is used again for each of them. */
-  constructor(kind: keyof typeof engines, output: Uint8Array) {
+  constructor(kind: ZlibKind, output: Uint8Array) {
     const engine = engines[kind]() as unknown as ZlibEngine;
     if (!engine._handle || !engine._writeState)
       throw new OcidError("UNIMPLEMENTED", "this version of Node has no synchronous zlib handle");
