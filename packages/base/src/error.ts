@@ -54,7 +54,7 @@ export class OcidError extends Error {
 /** Recognises an OcidError of any copy of this package; `instanceof` would fail across duplicated installs. */
 export function isOcidError(value: unknown, code?: ErrorCode): value is OcidError {
   if (typeof value !== "object" || value === null || !(mark in value)) return false;
-  return code === undefined || (value as OcidError).code === code;
+  return code === undefined || (value as unknown as OcidError).code === code;
 }
 
 /**
