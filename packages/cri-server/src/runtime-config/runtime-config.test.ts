@@ -1,0 +1,185 @@
+import { create } from "@bufbuild/protobuf";
+import {
+  CapabilitySchema,
+  DeviceSchema,
+  LinuxContainerResourcesSchema,
+  LinuxContainerSecurityContextSchema,
+  MountSchema,
+} from "@ocid/cri-api";
+import { describe, expect, test } from "vitest";
+import { pauseProgram } from "../pause-program.ts";
+import { containerCapabilities } from "./capabilities.ts";
+import { resolveUser } from "./container-user.ts";
+import { containerDevices } from "./devices.ts";
+import { requestedMounts } from "./mounts.ts";
+import { runtimeResources } from "./resources.ts";
+import { defaultSeccomp, seccompFor } from "./seccomp.ts";
+import { podSysctls } from "./sysctls.ts";
+
+describe("users", () => {
+  const files: Record<string, string> = {
+    "/etc/passwd": "root:x:0:0::/:/bin/sh\napp:x:1000:1001::/:/bin/sh\nbroken line\n",
+    "/etc/group": "root:x:0:\nextra:x:50:app,other\n",
+  };
+  const who = (context: object, imageUser = "") =>
+    resolveUser(create(LinuxContainerSecurityContextSchema, context), imageUser, async path => files[path]);
+
+  test.each([
+    [{}, "", { uid: 0, gid: 0, groups: [0] }],
+    [{}, "app", { uid: 1000, gid: 1001, groups: [1001, 50] }],
+    [{}, "app:extra", { uid: 1000, gid: 50, groups: [50] }],
+    [{}, "4242", { uid: 4242, gid: 0, groups: [0] }],
+    [
+      { runAsUser: { value: 7n }, runAsGroup: { value: 8n }, supplementalGroups: [9n] },
+      "app",
+      { uid: 7, gid: 8, groups: [8, 9] },
+    ],
+    [
+      { runAsUsername: "app", supplementalGroupsPolicy: 1, supplementalGroups: [9n] },
+      "",
+      { uid: 1000, gid: 1001, groups: [9] },
+    ],
+  ])("%o with the image's %j", async (context, image, expected) => {
+    expect(await who(context, image)).toEqual(expected);
+  });
+
+  test.each([
+    [{ runAsUser: { value: -1n } }, "", /out of range/],
+    [{ runAsUser: { value: 4294967295n } }, "", /out of range/],
+    [{}, "99999999999", /out of range/],
+    [{}, "nobody", /\/etc\/passwd/],
+    [{}, "app:nogroup", /\/etc\/group/],
+  ])("%o with the image's %j is refused", async (context, image, why) => {
+    await expect(who(context, image)).rejects.toThrow(why);
+  });
+});
+
+describe("capabilities", () => {
+  const node = new Set(["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW", "CAP_SYS_ADMIN"]);
+  const given = (request: object, privileged = false) =>
+    containerCapabilities(create(CapabilitySchema, request), privileged, node).bounding;
+
+  test("are the defaults that the node can give, with what is added and without what is dropped", () => {
+    expect(given({})).toEqual(["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW"]);
+    expect(given({ addCapabilities: ["sys_admin"], dropCapabilities: ["CAP_KILL"] })).toEqual([
+      "CAP_CHOWN",
+      "CAP_NET_RAW",
+      "CAP_SYS_ADMIN",
+    ]);
+    expect(given({ dropCapabilities: ["ALL"], addCapabilities: ["CHOWN"] })).toEqual(["CAP_CHOWN"]);
+    expect(given({ addCapabilities: ["ALL"] })).toEqual([...node]);
+    expect(given({}, true)).toEqual([...node]);
+  });
+
+  test("ambient ones reach a process that is not root", () => {
+    expect(
+      containerCapabilities(create(CapabilitySchema, { addAmbientCapabilities: ["NET_RAW"] }), false, node),
+    ).toMatchObject({ ambient: ["CAP_NET_RAW"], inheritable: ["CAP_NET_RAW"] });
+  });
+
+  test("that do not exist are refused", () => {
+    expect(() => given({ addCapabilities: ["x; rm"] })).toThrow(/unknown capability/);
+  });
+});
+
+describe("resources", () => {
+  test("what is zero is not asked for, and what the node has not is dropped aloud", () => {
+    const dropped: string[] = [];
+    const request = create(LinuxContainerResourcesSchema, {
+      cpuShares: 512n,
+      memoryLimitInBytes: 1024n,
+      hugepageLimits: [{ pageSize: "2MB", limit: 4n }],
+    });
+    expect(
+      runtimeResources(request, { hugetlb: false, swap: true, onDropped: what => dropped.push(what) }),
+    ).toEqual({ cpu: { shares: 512 }, memory: { limit: 1024, swap: 1024 } });
+    expect(dropped).toEqual([expect.stringContaining("hugetlb")]);
+    expect(
+      runtimeResources(create(LinuxContainerResourcesSchema), {
+        hugetlb: true,
+        swap: true,
+        onDropped: () => {},
+      }),
+    ).toEqual({});
+  });
+});
+
+describe("seccomp", () => {
+  test("the default filter opens with the capability that a call belongs to", () => {
+    const names = (capabilities: string[]) =>
+      defaultSeccomp(capabilities).syscalls!.flatMap(rule =>
+        rule.action === "SCMP_ACT_ALLOW" ? rule.names : [],
+      );
+    expect(names([])).not.toContain("mount");
+    expect(names(["CAP_SYS_ADMIN"])).toContain("mount");
+    expect(defaultSeccomp([]).syscalls).toContainEqual({
+      names: ["clone3"],
+      action: "SCMP_ACT_ERRNO",
+      errnoRet: 38,
+    });
+  });
+
+  test("nothing is filtered where nothing is asked for, and a missing profile is named", () => {
+    expect(seccompFor(undefined, "", false, [])).toBeUndefined();
+    expect(() => seccompFor(undefined, "localhost//no/such.json", false, [])).toThrow(/\/no\/such\.json/);
+    expect(() => seccompFor(undefined, "localhost/../x", false, [])).toThrow(/absolute/);
+  });
+});
+
+describe("mounts, devices, sysctls", () => {
+  const mount = (more: object) => create(MountSchema, { containerPath: "/x", hostPath: "/h", ...more });
+
+  test("mounts are shallow before deep, with their propagation", () => {
+    const mounts = requestedMounts(
+      [mount({ containerPath: "/a/b/c" }), mount({ containerPath: "/a/", readonly: true, propagation: 1 })],
+      new Map(),
+    );
+    expect(mounts.map(({ destination, options }) => [destination, options])).toEqual([
+      ["/a/", ["rbind", "rslave", "ro"]],
+      ["/a/b/c", ["rbind", "rprivate", "rw"]],
+    ]);
+    expect(() => requestedMounts([mount({ hostPath: "relative" })], new Map())).toThrow(/absolute/);
+    expect(() => requestedMounts([mount({ recursiveReadOnly: true })], new Map())).toThrow(/needs readonly/);
+  });
+
+  test("a device brings its rule, after the standard ones", () => {
+    const { devices, rules } = containerDevices(
+      [create(DeviceSchema, { hostPath: "/dev/null", containerPath: "/dev/nothing", permissions: "r" })],
+      false,
+    );
+    expect(devices).toEqual([
+      expect.objectContaining({ path: "/dev/nothing", type: "c", major: 1, minor: 3 }),
+    ]);
+    expect(rules[0]).toEqual({ allow: false, access: "rwm" });
+    expect(rules.at(-1)).toEqual({ allow: true, type: "c", major: 1, minor: 3, access: "r" });
+    expect(() => containerDevices([create(DeviceSchema, { hostPath: "/etc/passwd" })], false)).toThrow(
+      /not a device/,
+    );
+  });
+
+  test("only a namespace's own sysctls may be set", () => {
+    const own = { net: true, ipc: true };
+    expect(
+      podSysctls({ "net.core.somaxconn": "1", "kernel.shmmax": "2", "fs.mqueue.msg_max": "3" }, own),
+    ).toBeDefined();
+    for (const name of ["vm.swappiness", "kernel.core_pattern", "net..x", "../x", "fs.file-max"])
+      expect(() => podSysctls({ [name]: "1" }, own)).toThrow(/INVALID|sysctl/);
+    expect(() => podSysctls({ "net.core.somaxconn": "1\n2" }, own)).toThrow(/one line/);
+    expect(() => podSysctls({ "net.core.somaxconn": "1" }, { net: false, ipc: true })).toThrow(
+      /node's network/,
+    );
+  });
+});
+
+test("the pause program is an executable of both architectures", () => {
+  for (const [architecture, machine] of [
+    ["x64", 62],
+    ["arm64", 183],
+  ] as const) {
+    const program = pauseProgram(architecture);
+    expect(program.toString("latin1", 0, 4)).toBe("\x7fELF");
+    expect(program.readUInt16LE(18)).toBe(machine);
+    expect(program.readBigUInt64LE(96)).toBe(BigInt(program.byteLength));
+  }
+  expect(() => pauseProgram("mips")).toThrow(/not supported/);
+});
