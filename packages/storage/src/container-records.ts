@@ -1,9 +1,9 @@
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Row, textOf, textsOf, withKeys } from "./go-json.ts";
 import type { Layout } from "./layout.ts";
-import { RecordFile } from "./record-file.ts";
-import { type LockContext, takeLock } from "./store-lock.ts";
+import { RecordSet } from "./record-set.ts";
+import type { LockContext } from "./store-lock.ts";
 
 /** A container of the store: a name for a writable layer on top of an image. */
 export interface ContainerRecord {
@@ -33,18 +33,20 @@ const keyOrder = [
 /** containers.json and volatile-containers.json; other programs keep theirs in either. */
 export class ContainerRecords {
   readonly #layout: Layout;
-  readonly #files: readonly RecordFile[];
+  readonly #records: RecordSet;
 
   constructor(layout: Layout) {
     this.#layout = layout;
-    this.#files = [
-      new RecordFile(join(layout.containers, "containers.json")),
-      new RecordFile(join(layout.containers, "volatile-containers.json")),
-    ];
+    this.#records = new RecordSet(layout.locks.containers, [
+      // New ones go to the stable file: older users of the store do not read the volatile one, and would remove an
+      // image that our container stands on.
+      join(layout.containers, "containers.json"),
+      join(layout.containers, "volatile-containers.json"),
+    ]);
   }
 
   list(): readonly ContainerRecord[] {
-    return this.#files.flatMap(file => file.read()).map(toContainer);
+    return this.#records.rows().map(toContainer);
   }
 
   find(id: string): ContainerRecord | undefined {
@@ -52,34 +54,20 @@ export class ContainerRecords {
   }
 
   /** Runs `work` alone on the containers. */
-  async change<T>(context: LockContext, work: (change: ContainerChange) => Promise<T> | T): Promise<T> {
-    using lock = await takeLock(this.#layout.locks.containers, "write", context);
+  async change<T>(context: LockContext, work: (change: ContainerChange) => Promise<T>): Promise<T> {
+    using locked = await this.#records.lock(context);
     return await work({
       list: () => this.list(),
-      add: container => {
-        mkdirSync(join(this.#layout.containers, container.id, "userdata"), { recursive: true, mode: 0o700 });
-        const row = withKeys({}, keyOrder, {
-          id: container.id,
-          names: [...container.names],
-          image: container.imageId,
-          layer: container.layerId,
-          metadata: container.metadata,
-          created: container.created,
-          flags: { MountLabel: "", ProcessLabel: "" },
+      add: async container => {
+        await mkdir(join(this.#layout.containers, container.id, "userdata"), {
+          recursive: true,
+          mode: 0o700,
         });
-        lock.touch();
-        // In the stable file, not the volatile one: older users of the store do not read that, and would remove an
-        // image that our container stands on.
-        this.#files[0]!.write([...this.#files[0]!.read(), row]);
+        await locked.change(row => row, { append: toRow(container) });
       },
-      remove: id => {
-        for (const file of this.#files) {
-          if (!file.read().some(row => row["id"] === id)) continue;
-          lock.touch();
-          file.write(file.read().filter(row => row["id"] !== id));
-        }
-        const directory = join(this.#layout.containers, id);
-        if (existsSync(directory)) rmSync(directory, { recursive: true, force: true });
+      remove: async id => {
+        await locked.change(row => (row["id"] === id ? undefined : row));
+        await rm(join(this.#layout.containers, id), { recursive: true, force: true });
       },
     });
   }
@@ -87,8 +75,20 @@ export class ContainerRecords {
 
 export interface ContainerChange {
   list(): readonly ContainerRecord[];
-  add(container: ContainerRecord): void;
-  remove(id: string): void;
+  add(container: ContainerRecord): Promise<void>;
+  remove(id: string): Promise<void>;
+}
+
+function toRow(container: ContainerRecord): Row {
+  return withKeys({}, keyOrder, {
+    id: container.id,
+    names: container.names.length > 0 ? [...container.names] : undefined,
+    image: container.imageId,
+    layer: container.layerId,
+    metadata: container.metadata || undefined,
+    created: container.created,
+    flags: { MountLabel: "", ProcessLabel: "" },
+  });
 }
 
 function toContainer(row: Row): ContainerRecord {

@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
-import { OcidError, wrapError } from "@ocid/base";
+import { OcidError } from "@ocid/base";
+import { type Digest, parseDigest } from "@ocid/spec";
 
 /** A record of the store as it stands in its file: keys that are not ours are kept, in their places. */
 export type Row = Record<string, unknown>;
@@ -12,23 +12,12 @@ export function toGoJson(value: unknown): string {
   );
 }
 
-/** Reads a file of records; missing or empty means none. What cannot be read is an error that names the file: a store is never taken for empty by mistake. */
-export function readRows(path: string): Row[] {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw wrapError(`read ${path}`, error);
-  }
-  return parseRows(text, path);
-}
-
+/** The records of a file; empty text means none. DATA_LOSS names the file. */
 export function parseRows(text: string, path: string): Row[] {
   if (text.trim() === "") return [];
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseExactly(text);
   } catch (error) {
     throw new OcidError(
       "DATA_LOSS",
@@ -55,8 +44,19 @@ export function parseRows(text: string, path: string): Row[] {
   return value as Row[];
 }
 
+/** Numbers that a double cannot hold stay as they are spelled, so that other programs' records survive being rewritten. */
+function parseExactly(text: string): unknown {
+  if (!/[:,[]\s*-?[\d.eE+-]{16,}/.test(text)) return JSON.parse(text);
+  const { rawJSON } = JSON as unknown as { rawJSON(source: string): unknown };
+  return JSON.parse(text, ((_key: string, value: unknown, context: { readonly source: string }) =>
+    typeof value === "number" && !Number.isSafeInteger(value) ? rawJSON(context.source) : value) as (
+    key: string,
+    value: unknown,
+  ) => unknown);
+}
+
 /** Ids become names of directories: no separators, nothing that points upwards. */
-function isId(id: string): boolean {
+export function isId(id: string): boolean {
   return /^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$/.test(id);
 }
 
@@ -68,6 +68,15 @@ export function textOf(row: Row, key: string): string | undefined {
 export function textsOf(row: Row, key: string): readonly string[] {
   const value = row[key];
   return Array.isArray(value) ? value.filter((item): item is string => typeof item === "string") : [];
+}
+
+/** Undefined for what is no digest: one odd record must not hide all others. */
+export function asDigest(value: unknown): Digest | undefined {
+  try {
+    return parseDigest(value);
+  } catch {
+    return undefined;
+  }
 }
 
 export function numberOf(row: Row, key: string): number | undefined {

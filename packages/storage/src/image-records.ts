@@ -1,11 +1,12 @@
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { OcidError, wrapError } from "@ocid/base";
-import { type Digest, digestBytes, parseDigest, parseReference, referenceName } from "@ocid/spec";
-import { numberOf, objectOf, type Row, textOf, textsOf, withKeys } from "./go-json.ts";
+import { OcidError } from "@ocid/base";
+import { type Digest, digestBytes } from "@ocid/spec";
+import { type BigData, readBigData, writeBigData } from "./big-data.ts";
+import { asDigest, numberOf, objectOf, type Row, textOf, textsOf, withKeys } from "./go-json.ts";
 import type { Layout } from "./layout.ts";
-import { RecordFile, writeRecordFile } from "./record-file.ts";
-import { type LockContext, takeLock } from "./store-lock.ts";
+import { type LockedRecords, RecordSet } from "./record-set.ts";
+import type { LockContext } from "./store-lock.ts";
 
 /** An image of the store. */
 export interface ImageRecord {
@@ -18,11 +19,10 @@ export interface ImageRecord {
   readonly bigDataNames: readonly string[];
   readonly bigDataDigests: Readonly<Record<string, Digest>>;
   readonly bigDataBytes: number;
-}
-
-export interface BigData {
-  readonly key: string;
-  readonly bytes: Uint8Array;
+  /** Copies of the top layer with shifted ids, which other programs make for user namespaces. */
+  readonly mappedLayerIds: readonly string[];
+  /** Whether it is in an additional store, which is never written to. */
+  readonly readOnly: boolean;
 }
 
 const keyOrder = [
@@ -40,154 +40,104 @@ const keyOrder = [
   "flags",
 ] as const;
 
-const maxBigDataBytes = 64 * 1024 * 1024;
-
 /** images.json and the files beside it. */
 export class ImageRecords {
   readonly #layout: Layout;
-  readonly #file: RecordFile;
+  readonly #records: RecordSet;
+  readonly #readOnly: boolean;
 
-  constructor(layout: Layout) {
+  constructor(layout: Layout, options: { readonly readOnly?: boolean } = {}) {
     this.#layout = layout;
-    this.#file = new RecordFile(join(layout.images, "images.json"));
+    this.#readOnly = options.readOnly ?? false;
+    this.#records = new RecordSet(layout.locks.images, [join(layout.images, "images.json")]);
   }
 
+  /** All images, without a lock. */
   list(): readonly ImageRecord[] {
-    return this.#file.read().map(toImage);
+    return this.#records.rows().map(row => toImage(row, this.#readOnly));
   }
 
-  /** By id, name, unique prefix of an id, or `repository@digest`. */
-  find(reference: string): ImageRecord | undefined {
-    const images = this.list();
-    const id = reference.replace(/^sha256:(?=[0-9a-f]{64}$)/, "");
-    const exact =
-      images.find(image => image.id === id) ?? images.find(image => image.names.includes(reference));
-    if (exact) return exact;
-    if (/^[0-9a-f]{3,63}$/.test(id)) {
-      const matches = images.filter(image => image.id.startsWith(id));
-      if (matches.length > 1)
-        throw new OcidError(
-          "INVALID_ARGUMENT",
-          `image id ${reference} is ambiguous: ${matches.map(image => image.id.slice(0, 16)).join(", ")}`,
-        );
-      if (matches[0]) return matches[0];
-    }
-    return findByName(images, reference);
+  get(id: string): ImageRecord | undefined {
+    return this.list().find(image => image.id === id);
   }
 
-  readData(id: string, key: string): Uint8Array {
-    const image = this.list().find(candidate => candidate.id === id);
+  /** DATA_LOSS when an item that the record names is gone, or is larger than any of its kind. */
+  async readData(id: string, key: string): Promise<Uint8Array> {
+    const image = this.get(id);
     if (!image) throw new OcidError("NOT_FOUND", `image ${id} is not in the store`);
     if (!image.bigDataNames.includes(key)) throw new OcidError("NOT_FOUND", `image ${id} has no data ${key}`);
-    const path = join(this.#layout.images, id, bigDataFile(key));
-    try {
-      return readFileSync(path);
-    } catch (error) {
-      throw wrapError(`read ${key} of image ${id}`, error, "DATA_LOSS");
-    }
+    return await readBigData(join(this.#layout.images, id), key, `image ${id}`);
   }
 
   /** Adds an image, or data and names to the one that has the id. The names are taken from whichever image has them. */
-  async put(
-    context: LockContext,
-    image: {
-      readonly id: string;
-      readonly names: readonly string[];
-      readonly layerId: string | undefined;
-      readonly created: string | undefined;
-      readonly bigData: readonly BigData[];
-    },
-  ): Promise<ImageRecord> {
-    using lock = await takeLock(this.#layout.locks.images, "write", context);
-    const rows = this.#file.read();
-    const existing = rows.find(row => row["id"] === image.id);
+  async put(context: LockContext, image: NewImage): Promise<ImageRecord> {
+    using locked = await this.#lock(context);
+    const existing = locked.rows().find(row => row["id"] === image.id);
     if (existing && textOf(existing, "layer") !== image.layerId)
       throw new OcidError(
         "FAILED_PRECONDITION",
         `image ${image.id} is in the store with another top layer; remove it and pull again`,
       );
     // Files first: one without a record does no harm, a record without its files would.
-    for (const { key, bytes } of image.bigData) this.#writeData(image.id, key, bytes);
+    for (const item of image.bigData) await writeBigData(join(this.#layout.images, image.id), item);
     const row = named(withData(existing ?? newRow(image), image.bigData), image.names);
-    lock.touch();
-    this.#file.write(
-      [...rows.filter(other => other["id"] !== image.id).map(other => unnamed(other, image.names)), row].sort(
-        (a, b) => rank(rows, a) - rank(rows, b),
-      ),
+    await locked.change(
+      other => (other["id"] === image.id ? row : unnamed(other, image.names)),
+      existing ? {} : { append: row },
     );
-    return toImage(row);
+    return toImage(row, false);
   }
 
   /** Takes names away from whichever images have them. */
   async untag(context: LockContext, names: readonly string[]): Promise<void> {
-    using lock = await takeLock(this.#layout.locks.images, "write", context);
-    const rows = this.#file.read();
-    if (!rows.some(row => textsOf(row, "names").some(name => names.includes(name)))) return;
-    lock.touch();
-    this.#file.write(rows.map(row => unnamed(row, names)));
+    using locked = await this.#lock(context);
+    await locked.change(row => unnamed(row, names));
   }
 
-  /** Runs `work` alone on the images; it may remove one. */
-  async removing<T>(context: LockContext, work: (remove: (id: string) => void) => Promise<T>): Promise<T> {
-    using lock = await takeLock(this.#layout.locks.images, "write", context);
-    return await work(id => {
-      lock.touch();
-      this.#file.write(this.#file.read().filter(row => row["id"] !== id));
-      rmSync(join(this.#layout.images, id), { recursive: true, force: true });
+  /** Runs `work` alone on the images. */
+  async change<T>(context: LockContext, work: (change: ImageChange) => Promise<T>): Promise<T> {
+    using locked = await this.#lock(context);
+    return await work({
+      list: () => this.list(),
+      remove: async id => {
+        await locked.change(row => (row["id"] === id ? undefined : row));
+        await rm(join(this.#layout.images, id), { recursive: true, force: true });
+      },
     });
   }
 
-  #writeData(id: string, key: string, bytes: Uint8Array): void {
-    if (bytes.byteLength > maxBigDataBytes)
-      throw new OcidError(
-        "RESOURCE_EXHAUSTED",
-        `${key} of image ${id} has more than ${maxBigDataBytes} bytes`,
+  /** Of two images with one name, which a crash or another program may leave, the later keeps it (§C.4). */
+  async #lock(context: LockContext): Promise<LockedRecords> {
+    const locked = await this.#records.lock(context);
+    try {
+      const owner = new Map<string, unknown>();
+      for (const row of locked.rows()) for (const name of textsOf(row, "names")) owner.set(name, row["id"]);
+      await locked.change(row =>
+        unnamed(
+          row,
+          textsOf(row, "names").filter(name => owner.get(name) !== row["id"]),
+        ),
       );
-    const directory = join(this.#layout.images, id);
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    writeRecordFile(join(directory, bigDataFile(key)), bytes);
+      return locked;
+    } catch (error) {
+      locked[Symbol.dispose]();
+      throw error;
+    }
   }
 }
 
-/** Name of the file of a big data item: the key, or `=` and its base64 when it has characters beyond `a-z0-9.` (§F.1). */
-export function bigDataFile(key: string): string {
-  if (/^[0-9a-z.]*.?$/su.test(key) && !key.includes("/")) return key;
-  return `=${Buffer.from(key).toString("base64")}`;
+export interface NewImage {
+  readonly id: string;
+  readonly names: readonly string[];
+  readonly layerId: string | undefined;
+  readonly created: string | undefined;
+  readonly bigData: readonly BigData[];
 }
 
-function findByName(images: readonly ImageRecord[], text: string): ImageRecord | undefined {
-  let reference: ReturnType<typeof parseReference>;
-  try {
-    reference = parseReference(text);
-  } catch {
-    return undefined;
-  }
-  const name = referenceName(reference);
-  if (reference.digest !== undefined) {
-    return images.find(
-      image =>
-        digestsOf(image).includes(reference.digest!) && image.names.some(other => nameOf(other) === name),
-    );
-  }
-  const full = `${name}:${reference.tag}`;
-  return (
-    images.find(image => image.names.includes(full)) ??
-    images.find(image => image.names.includes(`localhost/${text.includes(":") ? text : `${text}:latest`}`))
-  );
-}
-
-/** Digests of all manifests by which an image is known: its own and that of the index it came from. */
-export function digestsOf(image: ImageRecord): readonly Digest[] {
-  const manifests = Object.entries(image.bigDataDigests).filter(([key]) => key.startsWith("manifest"));
-  return [...new Set([...(image.digest ? [image.digest] : []), ...manifests.map(([, digest]) => digest)])];
-}
-
-function nameOf(text: string): string | undefined {
-  try {
-    return referenceName(parseReference(text));
-  } catch {
-    return undefined;
-  }
+/** What may be done to the images while they are locked. */
+export interface ImageChange {
+  list(): readonly ImageRecord[];
+  remove(id: string): Promise<void>;
 }
 
 function newRow(image: {
@@ -236,30 +186,30 @@ function named(row: Row, added: readonly string[]): Row {
   });
 }
 
+/** The row itself when it has none of the names. */
 function unnamed(row: Row, taken: readonly string[]): Row {
-  const names = textsOf(row, "names").filter(name => !taken.includes(name));
+  const before = textsOf(row, "names");
+  const names = before.filter(name => !taken.includes(name));
+  if (names.length === before.length) return row;
   return withKeys(row, keyOrder, { names: names.length > 0 ? names : undefined });
 }
 
-function rank(rows: readonly Row[], row: Row): number {
-  const at = rows.findIndex(other => other["id"] === row["id"]);
-  return at === -1 ? rows.length : at;
-}
-
-function toImage(row: Row): ImageRecord {
-  const digest = textOf(row, "digest");
-  const digests = Object.entries(objectOf(row, "big-data-digests")).flatMap(([key, value]) =>
-    typeof value === "string" ? [[key, parseDigest(value)] as const] : [],
-  );
+function toImage(row: Row, readOnly: boolean): ImageRecord {
+  const digests = Object.entries(objectOf(row, "big-data-digests")).flatMap(([key, value]) => {
+    const digest = asDigest(value);
+    return digest === undefined ? [] : [[key, digest] as const];
+  });
   const sizes = objectOf(row, "big-data-sizes");
   return {
     id: row["id"] as string,
     names: textsOf(row, "names"),
-    digest: digest === undefined ? undefined : parseDigest(digest),
+    digest: asDigest(row["digest"]),
     layerId: textOf(row, "layer"),
     created: textOf(row, "created") ?? "",
     bigDataNames: textsOf(row, "big-data-names"),
     bigDataDigests: Object.fromEntries(digests),
     bigDataBytes: Object.keys(sizes).reduce((sum, key) => sum + (numberOf(sizes, key) ?? 0), 0),
+    mappedLayerIds: textsOf(row, "mapped-layers"),
+    readOnly,
   };
 }

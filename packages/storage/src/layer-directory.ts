@@ -9,33 +9,50 @@ import {
   readFileSync,
   readlinkSync,
   renameSync,
-  rmSync,
   statSync,
   symlinkSync,
-  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
 import type { Layout } from "./layout.ts";
-import { syncDirectory } from "./record-file.ts";
+import type { Trash } from "./trash.ts";
+import { syncPaths } from "./write-record.ts";
 
+/** As many as the kernel takes. */
 const maxLowers = 500;
 
+/** The overlay directory and id of the layer below; an additional store may have it. */
+export interface LayerParent {
+  readonly overlay: string;
+  readonly id: string;
+}
+
+export interface LayerDirectoryRequest {
+  readonly id: string;
+  readonly parent: LayerParent | undefined;
+  /** A directory on the same mount that becomes the content; without, the layer is empty. */
+  readonly staged?: string;
+}
+
 /**
- * Makes a layer's directory of the overlay driver: `diff`, `link`, `lower`, `work`, `merged`, `empty`. `staged` is a
- * directory on the same mount that becomes its content. The caller holds the layers' lock and has an incomplete record.
+ * Makes a layer's directory of the overlay driver (§D.1): `diff`, `link`, `lower`, `work`, `merged`, `empty`, and has
+ * it on the disk when it returns, given that the staged content is. The caller holds the layers' lock and has noted
+ * the layer as incomplete.
  */
-export function createLayerDirectory(
+export async function createLayerDirectory(
   layout: Layout,
-  id: string,
-  parent: string | undefined,
-  staged?: string,
-): void {
+  { id, parent, staged }: LayerDirectoryRequest,
+): Promise<void> {
   const directory = join(layout.overlay, id);
-  removeLayerDirectory(layout, id);
-  mkdirSync(directory, { mode: 0o700 });
   const diff = join(directory, "diff");
+  const lower = parent === undefined ? [] : lowersAbove(parent.overlay, parent.id);
+  if (lower.length > maxLowers)
+    throw new OcidError(
+      "RESOURCE_EXHAUSTED",
+      `an image of ${lower.length + 1} layers cannot be mounted: overlayfs takes at most ${maxLowers + 1}`,
+    );
+  mkdirSync(directory, { mode: 0o700 });
   if (staged === undefined) mkdirSync(diff);
   else renameSync(staged, diff);
   const link = linkName();
@@ -43,103 +60,116 @@ export function createLayerDirectory(
   writeFileSync(join(directory, "link"), link, { mode: 0o644 });
   mkdirSync(join(directory, "work"), { mode: 0o700 });
   mkdirSync(join(directory, "merged"), { mode: 0o700 });
-  if (parent === undefined) {
-    chmodSync(diff, 0o555);
-    mkdirSync(join(directory, "empty"), { mode: 0o700 });
-  } else {
-    const above = join(layout.overlay, parent);
-    const { mode, uid, gid } = statSync(join(above, "diff"));
-    chownSync(diff, uid, gid);
-    chmodSync(diff, mode & 0o7777);
-    const lower = [`l/${readFileSync(join(above, "link"), "utf8")}`, ...lowersOf(layout, parent)];
-    if (lower.length > maxLowers)
-      throw new OcidError(
-        "RESOURCE_EXHAUSTED",
-        `an image of ${lower.length + 1} layers cannot be mounted: overlayfs takes at most ${maxLowers}`,
-      );
-    writeFileSync(join(directory, "lower"), lower.join(":"), { mode: 0o644 });
-  }
-  for (const path of [directory, layout.links, layout.overlay]) syncDirectory(path);
+  takeModeOfParent(diff, parent);
+  if (parent === undefined) mkdirSync(join(directory, "empty"), { mode: 0o700 });
+  else writeFileSync(join(directory, "lower"), lower.join(":"), { mode: 0o644 });
+  await syncPaths([
+    join(directory, "link"),
+    ...(parent === undefined ? [] : [join(directory, "lower")]),
+    diff,
+    directory,
+    layout.links,
+    layout.overlay,
+  ]);
+}
+
+/** The root directory of a layer's content looks like that of the layer below; that of a base layer is 0555. */
+export function takeModeOfParent(diff: string, parent: LayerParent | undefined): void {
+  if (parent === undefined) return chmodSync(diff, 0o555);
+  const { mode, uid, gid } = statSync(join(parent.overlay, parent.id, "diff"));
+  chownSync(diff, uid, gid);
+  chmodSync(diff, mode & 0o7777);
+}
+
+/** What `lower` of a layer on top of this one says: its short link and those below it, the nearest first. */
+function lowersAbove(overlay: string, id: string): readonly string[] {
+  const directory = join(overlay, id);
+  if (!existsSync(join(directory, "link")))
+    throw new OcidError("DATA_LOSS", `layer ${id} has no directory in ${overlay}; repair the store`);
+  return [`l/${readFileSync(join(directory, "link"), "utf8").trim()}`, ...lowersOf(overlay, id)];
 }
 
 /** Links of the layers below, the nearest first, relative to the overlay directory: `l/ABC…`. */
-export function lowersOf(layout: Layout, id: string): readonly string[] {
-  const path = join(layout.overlay, id, "lower");
+export function lowersOf(overlay: string, id: string): readonly string[] {
+  const path = join(overlay, id, "lower");
   if (!existsSync(path)) return [];
-  return readFileSync(path, "utf8").trim().split(":").filter(Boolean);
+  const links = readFileSync(path, "utf8").trim().split(":").filter(Boolean);
+  const bad = links.find(link => !/^l\/[A-Za-z0-9]+$/.test(link));
+  if (bad !== undefined)
+    throw new OcidError("DATA_LOSS", `${path} is damaged: ${JSON.stringify(bad.slice(0, 100))} is no link`);
+  return links;
 }
 
-/** Absolute paths that a mount of the layer stacks below its own `diff`; missing short links are made again. */
-export function lowerPaths(layout: Layout, id: string): readonly string[] {
-  const own = generations(join(layout.overlay, id));
-  const below = lowersOf(layout, id).flatMap(link => {
-    const path = join(layout.overlay, link);
-    if (!existsSync(path)) restoreLinks(layout);
-    if (!existsSync(path))
+/**
+ * Absolute paths that a mount of a layer stacks below its own `diff`. Layers of `overlays` (this store's overlay
+ * directory, then those of additional stores) are found by their short links; missing ones are made again.
+ */
+export function lowerPaths(overlays: readonly string[], home: string, id: string): readonly string[] {
+  const own = generations(join(home, id));
+  const below = lowersOf(home, id).flatMap(link => {
+    let path = findLink(overlays, link);
+    if (path === undefined) {
+      restoreLinks(overlays[0]!);
+      path = findLink(overlays, link);
+    }
+    if (path === undefined)
       throw new OcidError("DATA_LOSS", `layer ${id} stands on ${link}, which the store does not have`);
-    return [path, ...generations(join(path, ".."), path)];
+    return [path, ...generations(`${path}/..`)];
   });
-  return own.length + below.length > 0 ? [...own, ...below] : [join(layout.overlay, id, "empty")];
+  return own.length + below.length > 0 ? [...own, ...below] : [join(home, id, "empty")];
+}
+
+function findLink(overlays: readonly string[], link: string): string | undefined {
+  return overlays.map(overlay => join(overlay, link)).find(path => existsSync(path));
 }
 
 /** `diff1`, `diff2` …: older generations of a layer that was copied for other ids. */
-function generations(directory: string, via?: string): readonly string[] {
+function generations(directory: string): readonly string[] {
   const found: string[] = [];
-  for (let count = 1; existsSync(join(directory, `diff${count}`)); count++)
-    found.push(via ? `${via}/../diff${count}` : join(directory, `diff${count}`));
+  for (let count = 1; existsSync(`${directory}/diff${count}`); count++)
+    found.push(`${directory}/diff${count}`);
   return found;
 }
 
-function restoreLinks(layout: Layout): void {
-  for (const id of readdirSync(layout.overlay)) {
-    const file = join(layout.overlay, id, "link");
+/** Makes short links again that a crash has lost; each layer knows its own. */
+export function restoreLinks(overlay: string): void {
+  for (const id of readdirSync(overlay)) {
+    const file = join(overlay, id, "link");
     if (id === "l" || !existsSync(file)) continue;
-    const link = join(layout.links, readFileSync(file, "utf8").trim());
-    if (!lstatSync(link, { throwIfNoEntry: false })) symlinkSync(`../${id}/diff`, link);
+    const link = readFileSync(file, "utf8").trim();
+    if (!/^[A-Za-z0-9]+$/.test(link)) continue;
+    if (!lstatSync(join(overlay, "l", link), { throwIfNoEntry: false }))
+      symlinkSync(`../${id}/diff`, join(overlay, "l", link));
   }
 }
 
-/** Removes a layer's directory and every short link to it; what is gone already is no error. */
-export function removeLayerDirectory(layout: Layout, id: string): void {
-  const directory = join(layout.overlay, id);
-  if (lstatSync(directory, { throwIfNoEntry: false })) {
-    const file = join(directory, "link");
-    if (existsSync(file)) rmSync(join(layout.links, readFileSync(file, "utf8").trim()), { force: true });
-    else removeLinksTo(layout, id);
-    rmSync(directory, { recursive: true, force: true });
-  }
-  rmSync(join(layout.layers, `${id}.tar-split.gz`), { force: true });
-  rmSync(join(layout.layers, id), { recursive: true, force: true });
+/** Takes a layer's files out of the store: every short link to it, directory, tar-split, big data. */
+export function discardLayerFiles(layout: Layout, id: string, trash: Trash): void {
+  const link = readLink(layout, id);
+  if (link !== undefined) trash.discard(join(layout.links, link));
+  else for (const orphan of linksTo(layout, id)) trash.discard(join(layout.links, orphan));
+  trash.discard(join(layout.overlay, id));
+  trash.discard(join(layout.layers, `${id}.tar-split.gz`));
+  trash.discard(join(layout.layers, id));
+}
+
+function readLink(layout: Layout, id: string): string | undefined {
+  const file = join(layout.overlay, id, "link");
+  const link = existsSync(file) ? readFileSync(file, "utf8").trim() : "";
+  return /^[A-Za-z0-9]+$/.test(link) ? link : undefined;
 }
 
 /** A writer that died between making a link and noting its name leaves one that only a search finds. */
-function removeLinksTo(layout: Layout, id: string): void {
-  for (const link of readdirSync(layout.links)) {
+function linksTo(layout: Layout, id: string): readonly string[] {
+  return readdirSync(layout.links).filter(link => {
     const path = join(layout.links, link);
-    if (readlinkSync(path) === `../${id}/diff`) unlinkSync(path);
-  }
+    return lstatSync(path).isSymbolicLink() && readlinkSync(path) === `../${id}/diff`;
+  });
 }
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
-function linkName(): string {
+/** 26 characters of base32, drawn anew for each layer. */
+export function linkName(): string {
   return Array.from(randomBytes(26), byte => alphabet[byte & 31]).join("");
-}
-
-/** Refuses stores that other drivers or helper programs have shaped in a way that a native mount would misread. */
-export function refuseForeignShapes(layout: Layout): void {
-  const flag = join(layout.overlay, ".has-mount-program");
-  if (existsSync(flag) && readFileSync(flag, "utf8").trim() === "true") {
-    throw new OcidError(
-      "FAILED_PRECONDITION",
-      `the store ${layout.root} was written through fuse-overlayfs, which a native overlay mount cannot read; use another --root`,
-    );
-  }
-  for (const driver of ["btrfs", "zfs", "vfs", "aufs"]) {
-    if (existsSync(join(layout.root, `${driver}-layers`, "layers.json")))
-      throw new OcidError(
-        "FAILED_PRECONDITION",
-        `the store ${layout.root} belongs to the driver ${driver}; only overlay is supported, use another --root`,
-      );
-  }
 }

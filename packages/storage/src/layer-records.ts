@@ -1,12 +1,13 @@
 import { join } from "node:path";
-import type { Logger } from "@ocid/base";
+import { type Logger, messageOf } from "@ocid/base";
 import type { AppliedLayer } from "@ocid/layer";
-import { type DiffId, type Digest, digestBytes, digestHex, parseDiffId, parseDigest } from "@ocid/spec";
-import { numberOf, objectOf, type Row, textOf, textsOf, withKeys } from "./go-json.ts";
-import { removeLayerDirectory } from "./layer-directory.ts";
+import { type DiffId, type Digest, digestBytes, digestHex } from "@ocid/spec";
+import { asDigest, numberOf, objectOf, type Row, textOf, textsOf, withKeys } from "./go-json.ts";
+import { discardLayerFiles } from "./layer-directory.ts";
 import type { Layout } from "./layout.ts";
-import { RecordFile } from "./record-file.ts";
-import { type LockContext, takeLock } from "./store-lock.ts";
+import { type LockedRecords, RecordSet } from "./record-set.ts";
+import type { LockContext } from "./store-lock.ts";
+import { Trash } from "./trash.ts";
 
 /** A layer of the store. */
 export interface LayerRecord {
@@ -61,89 +62,111 @@ export function layerIds(diffIds: readonly DiffId[]): readonly string[] {
 export class LayerRecords {
   readonly #layout: Layout;
   readonly #logger: Logger;
-  readonly #files: readonly RecordFile[];
+  readonly #records: RecordSet;
 
   constructor(layout: Layout, logger: Logger) {
     this.#layout = layout;
     this.#logger = logger;
-    this.#files = [
-      new RecordFile(join(layout.layers, "layers.json")),
-      new RecordFile(join(layout.layers, "volatile-layers.json")),
-    ];
+    this.#records = new RecordSet(layout.locks.layers, [
+      join(layout.layers, "layers.json"),
+      join(layout.layers, "volatile-layers.json"),
+    ]);
   }
 
   /** All complete layers, without a lock. */
   list(): readonly LayerRecord[] {
-    return this.#files
-      .flatMap(file => file.read())
+    return this.#records
+      .rows()
       .filter(row => !isIncomplete(row))
       .map(toLayer);
   }
 
-  find(id: string): LayerRecord | undefined {
-    for (const file of this.#files) {
-      const row = file.read().find(candidate => candidate["id"] === id);
-      if (row && !isIncomplete(row)) return toLayer(row);
-    }
-    return undefined;
+  /** Ids of all layers, the incomplete ones included. */
+  all(): readonly string[] {
+    return this.#records.rows().map(row => row["id"] as string);
   }
 
-  /** Runs `work` alone on the layers; what died half made or half removed is cleared away before. */
-  async change<T>(context: LockContext, work: (change: LayerChange) => Promise<T> | T): Promise<T> {
-    using lock = await takeLock(this.#layout.locks.layers, "write", context);
-    const stable = this.#files[0]!;
-    const volatile = this.#files[1]!;
-    const save = (file: RecordFile, rows: readonly Row[]) => {
-      lock.touch();
-      file.write(rows);
-    };
-    for (const file of this.#files) {
-      const incomplete = file.read().filter(isIncomplete);
-      if (incomplete.length === 0) continue;
-      for (const row of incomplete) {
-        this.#logger.warn("removing a layer that was left incomplete", { layer: row["id"] });
-        removeLayerDirectory(this.#layout, row["id"] as string);
-      }
-      save(
-        file,
-        file.read().filter(row => !isIncomplete(row)),
-      );
-    }
-    const owner = (id: string) => (volatile.read().some(row => row["id"] === id) ? volatile : stable);
+  find(id: string): LayerRecord | undefined {
+    const row = this.#records.rows().find(candidate => candidate["id"] === id);
+    return row && !isIncomplete(row) ? toLayer(row) : undefined;
+  }
+
+  /**
+   * Runs `work` alone on the layers; what died half made or half removed is cleared away before. What `work` removes is
+   * deleted after the lock is given back.
+   */
+  async change<T>(context: LockContext, work: (change: LayerChange) => Promise<T>): Promise<T> {
+    await using trash = new Trash(this.#layout, this.#logger);
+    using locked = await this.#records.lock(context);
+    await this.#clearIncomplete(locked, trash);
     return await work({
       find: id => this.find(id),
       list: () => this.list(),
-      begin: row =>
-        save(stable, [
-          ...stable.read(),
-          withKeys(row, keyOrder, { flags: { ...objectOf(row, "flags"), incomplete: true } }),
-        ]),
-      complete: row =>
-        save(
-          stable,
-          stable
-            .read()
-            .map(existing => (existing["id"] === row["id"] ? withKeys(row, keyOrder, {}) : existing)),
-        ),
-      remove: id => {
-        const file = owner(id);
-        save(
-          file,
-          file
-            .read()
-            .map(row =>
-              row["id"] === id
-                ? withKeys(row, keyOrder, { flags: { ...objectOf(row, "flags"), incomplete: true } })
-                : row,
-            ),
-        );
-        removeLayerDirectory(this.#layout, id);
-        save(
-          file,
-          file.read().filter(row => row["id"] !== id),
-        );
+      create: (row, make) => this.#create(locked, trash, row, make),
+      update: (id, change) =>
+        locked.change(row => (row["id"] === id ? withKeys(row, keyOrder, change(row)) : row)),
+      remove: async ids => {
+        const removed = new Set(ids);
+        if (removed.size === 0) return;
+        await locked.change(row => (removed.has(row["id"] as string) ? incomplete(row) : row));
+        for (const id of removed) discardLayerFiles(this.#layout, id, trash);
+        await locked.change(row => (removed.has(row["id"] as string) ? undefined : row));
       },
+      discard: path => trash.discard(path),
+      discardFiles: id => discardLayerFiles(this.#layout, id, trash),
     });
+  }
+
+  /** The record says incomplete from before the first file is made until after the last one is on the disk. */
+  async #create(
+    locked: LockedRecords,
+    trash: Trash,
+    row: Row,
+    make: () => Promise<void>,
+  ): Promise<LayerRecord> {
+    const id = row["id"] as string;
+    discardLayerFiles(this.#layout, id, trash);
+    const names = new Set(textsOf(row, "names"));
+    await locked.change(other => withoutNames(other, names), { append: incomplete(row), lasting: false });
+    try {
+      await make();
+    } catch (error) {
+      await this.#undo(locked, trash, id);
+      throw error;
+    }
+    await locked.change(other => (other["id"] === id ? row : other));
+    return toLayer(row);
+  }
+
+  /** If this fails too, say for want of space, the record stays incomplete and the next change clears it away. */
+  async #undo(locked: LockedRecords, trash: Trash, id: string): Promise<void> {
+    try {
+      discardLayerFiles(this.#layout, id, trash);
+      await locked.change(row => (row["id"] === id ? undefined : row));
+    } catch (error) {
+      this.#logger.warn("a layer that failed could not be cleared away yet", {
+        layer: id,
+        error: messageOf(error),
+      });
+    }
+  }
+
+  async #clearIncomplete(locked: LockedRecords, trash: Trash): Promise<void> {
+    const cleared = new Set<unknown>();
+    for (const row of locked.rows().filter(isIncomplete)) {
+      const id = row["id"] as string;
+      try {
+        discardLayerFiles(this.#layout, id, trash);
+        cleared.add(id);
+        this.#logger.warn("removing a layer that was left incomplete", { layer: id });
+      } catch (error) {
+        this.#logger.error("a layer that was left incomplete cannot be removed", {
+          layer: id,
+          error: messageOf(error),
+        });
+      }
+    }
+    if (cleared.size > 0) await locked.change(row => (cleared.has(row["id"]) ? undefined : row));
   }
 }
 
@@ -151,10 +174,15 @@ export class LayerRecords {
 export interface LayerChange {
   find(id: string): LayerRecord | undefined;
   list(): readonly LayerRecord[];
-  /** Notes a layer as incomplete, so that it is cleared away should we die before `complete`. */
-  begin(row: Row): void;
-  complete(row: Row): void;
-  remove(id: string): void;
+  /** Adds a layer, whose files `make` makes. What lies in their place is taken away; if `make` fails, what it made is. */
+  create(row: Row, make: () => Promise<void>): Promise<LayerRecord>;
+  /** Sets some keys of a layer's record. */
+  update(id: string, change: (row: Row) => Row): Promise<void>;
+  remove(ids: readonly string[]): Promise<void>;
+  /** Takes a path away, to be deleted after the lock is given back. */
+  discard(path: string): void;
+  /** Takes a layer's files away, whether it has a record or not. */
+  discardFiles(id: string): void;
 }
 
 /** The record of an image layer. */
@@ -189,21 +217,31 @@ export function containerLayerRow(
   });
 }
 
+function incomplete(row: Row): Row {
+  return withKeys(row, keyOrder, { flags: { ...objectOf(row, "flags"), incomplete: true } });
+}
+
+/** A name is given to one layer: the newest. */
+function withoutNames(row: Row, taken: ReadonlySet<string>): Row {
+  const names = textsOf(row, "names");
+  if (!names.some(name => taken.has(name))) return row;
+  const left = names.filter(name => !taken.has(name));
+  return withKeys(row, keyOrder, { names: left.length > 0 ? left : undefined });
+}
+
 function isIncomplete(row: Row): boolean {
   return objectOf(row, "flags")["incomplete"] === true;
 }
 
 function toLayer(row: Row): LayerRecord {
-  const digest = textOf(row, "diff-digest");
-  const compressed = textOf(row, "compressed-diff-digest");
   return {
     id: row["id"] as string,
     parentId: textOf(row, "parent"),
     names: textsOf(row, "names"),
     metadata: textOf(row, "metadata"),
-    diffId: digest === undefined ? undefined : parseDiffId(digest),
+    diffId: asDigest(row["diff-digest"]) as DiffId | undefined,
     diffSize: numberOf(row, "diff-size"),
-    compressedDigest: compressed === undefined ? undefined : parseDigest(compressed),
+    compressedDigest: asDigest(row["compressed-diff-digest"]),
     compressedSize: numberOf(row, "compressed-size"),
     created: textOf(row, "created") ?? "",
   };

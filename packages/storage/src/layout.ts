@@ -1,4 +1,4 @@
-import { mkdirSync, realpathSync } from "node:fs";
+import { chmodSync, mkdirSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
 
@@ -19,8 +19,12 @@ export interface Layout {
     readonly containers: string;
     readonly mountpoints: string;
   };
-  /** Pieces of blobs whose download was interrupted; a directory that other programs leave alone. */
-  readonly partial: string;
+  /** Staging for layers' content, on the same mount as the layers. */
+  readonly contentStaging: string;
+  /** Staging for what lies beside layers.json. */
+  readonly metadataStaging: string;
+  /** What only we keep; a directory that other programs leave alone. */
+  readonly own: string;
 }
 
 /** Makes the store's directories where they are missing and resolves their real paths, on which mounts and locks depend. */
@@ -31,22 +35,23 @@ export function prepareLayout(root: string, runRoot: string): Layout {
         "INVALID_ARGUMENT",
         `store path ${JSON.stringify(path)} contains a character that overlay mounts cannot take (: , \\)`,
       );
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeDirectory(path, 0o711);
   }
   const layout = layoutOf(realpathSync(root), realpathSync(runRoot));
-  for (const path of [
-    layout.overlay,
-    layout.links,
-    layout.layers,
-    layout.images,
-    layout.containers,
-    layout.mountRecords,
-  ])
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+  // Roots of user namespaces pass through on the way to their root file systems, but may not look around.
+  makeDirectory(layout.overlay, 0o711);
+  makeDirectory(layout.links, 0o755);
+  for (const path of [layout.layers, layout.images, layout.containers, layout.mountRecords])
+    makeDirectory(path, 0o700);
   return layout;
 }
 
-function layoutOf(root: string, runRoot: string): Layout {
+/** Directories that are there keep the mode that somebody gave them. */
+function makeDirectory(path: string, mode: number): void {
+  if (mkdirSync(path, { recursive: true, mode: 0o700 }) !== undefined) chmodSync(path, mode);
+}
+
+export function layoutOf(root: string, runRoot: string): Layout {
   const overlay = join(root, "overlay");
   const layers = join(root, "overlay-layers");
   const images = join(root, "overlay-images");
@@ -68,6 +73,8 @@ function layoutOf(root: string, runRoot: string): Layout {
       containers: join(containers, "containers.lock"),
       mountpoints: join(mountRecords, "mountpoints.lock"),
     },
-    partial: join(root, "ocid", "partial"),
+    contentStaging: join(overlay, "tempdirs"),
+    metadataStaging: join(layers, "tmp"),
+    own: join(root, "ocid"),
   };
 }

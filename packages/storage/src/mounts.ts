@@ -1,40 +1,50 @@
-import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { bindMount, isMountPoint, makePrivate, mountOverlay, unmount } from "@ocid/host";
+import { bindMount, isMountPoint, makePrivate, unmount } from "@ocid/host";
 import { numberOf, type Row, textOf } from "./go-json.ts";
-import { lowerPaths } from "./layer-directory.ts";
 import type { Layout } from "./layout.ts";
-import { RecordFile } from "./record-file.ts";
+import { mountLayer } from "./mount-layer.ts";
+import { RecordSet } from "./record-set.ts";
 import { type LockContext, takeLock } from "./store-lock.ts";
 
-const flagOptions = new Set(["ro", "rw", "nodev", "dev", "nosuid", "suid", "noexec", "exec"]);
+export interface MountsOptions {
+  /** `mountopt` of storage.conf. */
+  readonly options: readonly string[];
+  /** Overlay directories of additional stores, in which layers below ours may be. */
+  readonly additional: readonly string[];
+  /**
+   * The overlay directory of an additional store, to mount its layers: that is done below our run root and counted in
+   * a file of our own, because the other programs forget counts of layers that are not in the main store.
+   */
+  readonly home?: string;
+}
 
 /**
- * Mounts layers and counts who uses them, in mountpoints.json, as every program that shares the store does: without the
- * count and the private bind mount of the overlay directory another program would take our mounts away or hide them.
+ * Mounts layers and counts who uses them, in mountpoints.json, as every program that shares the store does (§H.1):
+ * without the count and the private bind mount of the overlay directory another program would take our mounts away or
+ * hide them.
  */
 export class Mounts {
   readonly #layout: Layout;
-  readonly #file: RecordFile;
-  readonly #options: readonly string[];
+  readonly #records: RecordSet;
+  readonly #options: MountsOptions;
 
-  /** `mountOptions`: overlay's mountopt of storage.conf. */
-  constructor(layout: Layout, mountOptions: readonly string[]) {
+  constructor(layout: Layout, options: MountsOptions) {
+    const records = options.home === undefined ? layout.mountRecords : join(layout.runRoot, "ocid");
     this.#layout = layout;
-    this.#file = new RecordFile(join(layout.mountRecords, "mountpoints.json"));
-    this.#options = mountOptions.filter(
-      option => option !== "" && !flagOptions.has(option) && !option.startsWith("metacopy="),
-    );
+    this.#records = new RecordSet(join(records, "mountpoints.lock"), [join(records, "mountpoints.json")]);
+    this.#options = options;
   }
 
   pathOf(layerId: string): string {
-    return join(this.#layout.overlay, layerId, "merged");
+    return this.#options.home === undefined
+      ? join(this.#layout.overlay, layerId, "merged")
+      : join(this.#layout.runRoot, "overlay", layerId, "merged");
   }
 
-  /** How many users of a layer's mount are noted. */
-  count(layerId: string): number {
-    const row = this.#file.read().find(candidate => candidate["id"] === layerId);
-    return row === undefined ? 0 : (numberOf(row, "count") ?? 0);
+  /** How many users of a layer's mount are noted; zero when nothing is mounted there. */
+  users(layerId: string): number {
+    const count = countOf(this.#find(layerId));
+    return count > 0 && isMountPoint(this.pathOf(layerId)) ? count : 0;
   }
 
   /**
@@ -49,16 +59,28 @@ export class Mounts {
     using _storage = await takeLock(this.#layout.locks.storage, "write", context);
     this.#prepareHome();
     using _layers = await takeLock(this.#layout.locks.layers, "write", context);
-    using lock = await takeLock(this.#layout.locks.mountpoints, "write", context);
+    using locked = await this.#records.lock(context);
     const path = this.pathOf(layerId);
-    const row = this.#file.read().find(candidate => candidate["id"] === layerId);
-    const count = row === undefined ? 0 : (numberOf(row, "count") ?? 0);
-    const mounted = isMountPoint(path);
-    if (mounted && count > 0 && options.once) return path;
-    if (!mounted) this.#mountNow(layerId, path, options.readOnly);
-    const next = { id: layerId, path, count: mounted || count === 0 || !options.once ? count + 1 : count };
-    lock.touch();
-    this.#file.write([...this.#file.read().filter(other => other["id"] !== layerId), next]);
+    const row = this.#find(layerId);
+    // A count without a mount is left from before a reboot or a crash: nobody stands behind it.
+    const users = isMountPoint(path) ? countOf(row) : undefined;
+    if (users !== undefined && users > 0 && options.once) return path;
+    if (users === undefined)
+      mountLayer({
+        id: layerId,
+        target: path,
+        readOnly: options.readOnly,
+        home: this.#options.home ?? this.#layout.overlay,
+        overlays: [this.#layout.overlay, ...this.#options.additional],
+        options: this.#options.options,
+      });
+    const next: Row = { id: layerId, path, count: (users ?? 0) + 1 };
+    try {
+      await locked.change(other => (other["id"] === layerId ? next : other), row ? {} : { append: next });
+    } catch (error) {
+      if (users === undefined) unmount(path, { lazy: true });
+      throw error;
+    }
     return path;
   }
 
@@ -68,7 +90,7 @@ export class Mounts {
     layerId: string,
     options: { readonly all?: boolean } = {},
   ): Promise<boolean> {
-    if (this.count(layerId) === 0 && !isMountPoint(this.pathOf(layerId))) return false;
+    if (this.#find(layerId) === undefined && !isMountPoint(this.pathOf(layerId))) return false;
     using _layers = await takeLock(this.#layout.locks.layers, "write", context);
     return await this.unmountLocked(context, layerId, options);
   }
@@ -79,52 +101,32 @@ export class Mounts {
     layerId: string,
     options: { readonly all?: boolean } = {},
   ): Promise<boolean> {
-    using lock = await takeLock(this.#layout.locks.mountpoints, "write", context);
-    const row = this.#file.read().find(candidate => candidate["id"] === layerId);
-    const count = row === undefined ? 0 : (numberOf(row, "count") ?? 0);
-    const path = (row && textOf(row, "path")) ?? this.pathOf(layerId);
-    if (count > 1 && !options.all) {
-      lock.touch();
-      this.#file.write(
-        this.#file
-          .read()
-          .map((other): Row => (other["id"] === layerId ? { ...other, count: count - 1 } : other)),
-      );
+    using locked = await this.#records.lock(context);
+    const row = this.#find(layerId);
+    const count = countOf(row);
+    const path = this.pathOf(layerId);
+    if (count > 1 && !options.all && isMountPoint(path)) {
+      await locked.change(other => (other["id"] === layerId ? { ...other, count: count - 1 } : other));
       return true;
     }
     let any = false;
     while (unmount(path, { lazy: true })) any = true;
-    if (row !== undefined) {
-      lock.touch();
-      this.#file.write(this.#file.read().filter(other => other["id"] !== layerId));
-    }
+    await locked.change(other => (other["id"] === layerId ? undefined : other));
     return any;
+  }
+
+  #find(layerId: string): Row | undefined {
+    return this.#records.rows().find(row => row["id"] === layerId && textOf(row, "path") !== undefined);
   }
 
   /** Other programs bind the overlay directory on itself and detach it when nothing is mounted: so do we, before the first mount. */
   #prepareHome(): void {
+    if (this.#options.home !== undefined) return;
     if (!isMountPoint(this.#layout.overlay)) bindMount(this.#layout.overlay, this.#layout.overlay);
     makePrivate(this.#layout.overlay);
   }
+}
 
-  #mountNow(layerId: string, path: string, readOnly: boolean): void {
-    const directory = join(this.#layout.overlay, layerId);
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-    const lowers = lowerPaths(this.#layout, layerId);
-    const diff = join(directory, "diff");
-    if (readOnly) {
-      mountOverlay({ lowers: [diff, ...lowers], target: path, options: this.#options, readOnly: true });
-      return;
-    }
-    // The kernel refuses a second mount of what a volatile one has left behind.
-    const incompatible = join(directory, "work", "work", "incompat", "volatile");
-    if (existsSync(incompatible)) rmSync(incompatible, { recursive: true, force: true });
-    mountOverlay({
-      lowers,
-      upper: diff,
-      work: join(directory, "work"),
-      target: path,
-      options: this.#options,
-    });
-  }
+function countOf(row: Row | undefined): number {
+  return row === undefined ? 0 : (numberOf(row, "count") ?? 0);
 }

@@ -1,67 +1,74 @@
 import { randomInt } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, fstatSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { tryLockFile } from "@ocid/host";
+import { type FileLock, tryLockFile } from "@ocid/host";
 import type { Layout } from "./layout.ts";
 
-/** A directory to make something in beside the store; others see from its lock that it is in use. */
-export interface StagingDirectory extends Disposable {
+/** A directory beside the store's own; others see from the lock of its name that it is in use (§D.7). */
+export interface StagingDirectory extends AsyncDisposable {
   readonly path: string;
 }
 
-/**
- * Staging for a layer's content, in `overlay/tempdirs`: on the same mount as the layers, and where other programs look
- * for leftovers by the same rule (§D.7).
- */
-export function stageContent(layout: Layout): StagingDirectory {
-  return stage(join(layout.overlay, "tempdirs"));
-}
-
-/** Staging for what goes beside layers.json. */
-export function stageMetadata(layout: Layout): StagingDirectory {
-  return stage(join(layout.layers, "tmp"));
-}
-
-function stage(parent: string): StagingDirectory {
+/** Makes a staging directory below `parent`, with the names by which the other programs find what the dead have left. */
+export function openStaging(parent: string): StagingDirectory {
   mkdirSync(parent, { recursive: true, mode: 0o700 });
   for (;;) {
     const number = randomInt(1, 2 ** 47);
     const lockPath = join(parent, `lock-${number}`);
     const path = join(parent, `temp-dir-${number}`);
-    const lock = tryLockFile(lockPath, { mode: "write" });
+    const lock = tryLockPath(lockPath);
     if (!lock) continue;
     mkdirSync(path, { mode: 0o700 });
-    return {
-      path,
-      [Symbol.dispose]() {
-        rmSync(path, { recursive: true, force: true });
-        rmSync(lockPath, { force: true });
-        lock.release();
-      },
-    };
+    return { path, [Symbol.asyncDispose]: () => removeStaging(parent, String(number), lock) };
   }
 }
 
 /** Removes what processes that have died left in staging; returns how many directories that were. */
-export function sweepStaging(layout: Layout): number {
-  return sweep(join(layout.overlay, "tempdirs")) + sweep(join(layout.layers, "tmp"));
+export async function sweepStaging(layout: Layout): Promise<number> {
+  return (await sweep(layout.contentStaging)) + (await sweep(layout.metadataStaging));
 }
 
-function sweep(parent: string): number {
-  if (!existsSync(parent)) return 0;
+async function sweep(parent: string): Promise<number> {
+  const names = existsSync(parent) ? readdirSync(parent) : [];
   let removed = 0;
-  for (const name of readdirSync(parent)) {
-    const number = /^(?:temp-dir|lock)-(.+)$/.exec(name)?.[1];
-    if (number === undefined) continue;
-    const lock = tryLockFile(join(parent, `lock-${number}`), { mode: "write" });
+  for (const name of names) {
+    const [, kind, number] = /^(temp-dir|lock)-(.+)$/.exec(name) ?? [];
+    if (kind === undefined || number === undefined) continue;
+    const lockPath = join(parent, `lock-${number}`);
+    const path = join(parent, `temp-dir-${number}`);
+    // A lock without a directory may be one that somebody is about to take.
+    if (kind === "lock" && !existsSync(path) && isFresh(lockPath)) continue;
+    const lock = tryLockPath(lockPath);
     if (!lock) continue;
-    try {
-      if (existsSync(join(parent, `temp-dir-${number}`))) removed++;
-      rmSync(join(parent, `temp-dir-${number}`), { recursive: true, force: true });
-      rmSync(join(parent, `lock-${number}`), { force: true });
-    } finally {
-      lock.release();
-    }
+    if (existsSync(path)) removed++;
+    await removeStaging(parent, number, lock);
   }
   return removed;
+}
+
+async function removeStaging(parent: string, number: string, lock: FileLock): Promise<void> {
+  try {
+    await rm(join(parent, `temp-dir-${number}`), { recursive: true, force: true });
+    await rm(join(parent, `lock-${number}`), { force: true });
+  } finally {
+    lock.release();
+  }
+}
+
+/**
+ * Takes a lock whose file is removed by whoever holds it: when that happened between our opening and our locking it,
+ * the lock of that name is another one's by now.
+ */
+export function tryLockPath(path: string): FileLock | undefined {
+  const lock = tryLockFile(path, { mode: "write" });
+  if (!lock) return undefined;
+  if (statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(lock.fd).ino) return lock;
+  lock.release();
+  return undefined;
+}
+
+function isFresh(path: string): boolean {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat === undefined || Date.now() - stat.mtimeMs < 60_000;
 }

@@ -8,16 +8,23 @@ import { parse } from "smol-toml";
 export interface StorageConf {
   readonly root: string;
   readonly runRoot: string;
+  /** `mountopt`, split. */
   readonly mountOptions: readonly string[];
+  /** `additionalimagestores`: graph roots that are only read. */
+  readonly additionalStores: readonly string[];
   /** The file that was read, if any. */
   readonly file: string | undefined;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** Options that change how files lie on disk or how they are mounted, in ways that a native overlay mount does not do. */
+const refused = ["mount_program", "force_mask", "use_composefs"] as const;
+
 /**
  * Loads storage.conf (containers-storage.conf(5)): `CONTAINERS_STORAGE_CONF` alone if set, else the first of the
- * system's files; then `STORAGE_DRIVER` and `STORAGE_OPTS`. A driver other than overlay is UNIMPLEMENTED.
+ * system's files, never merged; then `STORAGE_DRIVER`, and `STORAGE_OPTS` in place of all options. UNIMPLEMENTED names
+ * what would shape the store differently: another driver, `mount_program`, `force_mask`, `use_composefs`, `imagestore`.
  */
 export function loadStorageConf(env: Environment = process.env): StorageConf {
   const file = findFile(env);
@@ -28,8 +35,14 @@ export function loadStorageConf(env: Environment = process.env): StorageConf {
       "UNIMPLEMENTED",
       `storage driver ${driver} is not supported (${file ?? "STORAGE_DRIVER"}); set driver = "overlay"`,
     );
-  const overlay = section(section(table, "options"), "overlay");
-  const options = env["STORAGE_OPTS"] ? fromEnvironment(env["STORAGE_OPTS"]) : overlay;
+  const options = env["STORAGE_OPTS"] ? fromEnvironment(env["STORAGE_OPTS"]) : fromTable(table);
+  const imageStore = text(table, "imagestore") ?? options.imagestore;
+  const unknown = refused.find(key => options[key] !== undefined && options[key] !== "false");
+  if (unknown !== undefined || imageStore)
+    throw new OcidError(
+      "UNIMPLEMENTED",
+      `storage option ${unknown ?? "imagestore"} is not supported (${env["STORAGE_OPTS"] ? "STORAGE_OPTS" : file}); remove it or use another store`,
+    );
   const uid = process.getuid?.() ?? 0;
   const defaults =
     uid === 0
@@ -38,7 +51,10 @@ export function loadStorageConf(env: Environment = process.env): StorageConf {
   return {
     root: expand(text(table, "graphroot"), env, "graphroot") ?? defaults.root,
     runRoot: expand(text(table, "runroot"), env, "runroot") ?? defaults.runRoot,
-    mountOptions: (text(options, "mountopt") ?? "").split(",").filter(Boolean),
+    mountOptions: list(options.mountopt),
+    additionalStores: list(options.additionalimagestores).map(
+      path => expand(path, env, "additionalimagestores") ?? path,
+    ),
     file,
   };
 }
@@ -64,9 +80,46 @@ function readTable(file: string): Record<string, unknown> {
   }
 }
 
-function fromEnvironment(list: string): Record<string, unknown> {
-  const pairs = list.split(",").map(item => item.split("=", 2) as [string, string?]);
-  return Object.fromEntries(pairs.map(([key, value]) => [key.replace(/^overlay2?\./, ""), value ?? ""]));
+type Options = Partial<
+  Record<(typeof refused)[number] | "mountopt" | "additionalimagestores" | "imagestore", string>
+>;
+
+/** Comma list of `[overlay.]key=value`: stores that are named more than once add up, of other options the last counts. */
+function fromEnvironment(text: string): Options {
+  const options: Record<string, string> = {};
+  for (const piece of text.split(",").filter(Boolean)) {
+    const at = piece.indexOf("=");
+    if (at === -1)
+      throw new OcidError(
+        "INVALID_ARGUMENT",
+        `STORAGE_OPTS: expected key=value, found ${JSON.stringify(piece)}`,
+      );
+    const key = piece.slice(0, at).replace(/^overlay2?\./, "");
+    const value = piece.slice(at + 1);
+    options[key] = key === "additionalimagestores" && options[key] ? `${options[key]},${value}` : value;
+  }
+  return options;
+}
+
+/** Options of the overlay driver, each either in its own section or in that of all drivers. */
+function fromTable(table: Record<string, unknown>): Options {
+  const all = section(table, "options");
+  const overlay = section(all, "overlay");
+  const pick = (key: string) => {
+    const value = overlay[key] ?? all[key];
+    return Array.isArray(value) ? value.join(",") : value === undefined ? undefined : String(value);
+  };
+  const keys = [...refused, "mountopt", "additionalimagestores", "imagestore"] as const;
+  return Object.fromEntries(
+    keys.flatMap(key => {
+      const value = pick(key);
+      return value ? [[key, value]] : [];
+    }),
+  );
+}
+
+function list(text: string | undefined): readonly string[] {
+  return (text ?? "").split(",").filter(Boolean);
 }
 
 function rootless(env: Environment, uid: number): { readonly root: string; readonly runRoot: string } {

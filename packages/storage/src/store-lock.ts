@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, writeSync } from "node:fs";
+import { mkdirSync, readSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
-import type { Logger } from "@ocid/base";
-import { type FileLock, type LockMode, lockFile } from "@ocid/host";
+import { type Logger, Semaphore, wrapError } from "@ocid/base";
+import { type LockMode, lockFile } from "@ocid/host";
 
 export interface LockContext {
   readonly logger: Logger;
@@ -11,36 +11,66 @@ export interface LockContext {
 
 /** A held lock of the store. */
 export interface StoreLock extends Disposable {
+  /** What the last one to change something left; differs from an earlier one when something has changed since. */
+  token(): string;
   /** Tells other programs that what the lock guards has changed; call it before the change is published. */
   touch(): void;
 }
 
+/** Writers of this process queue here, in order, and only the first of them asks the kernel. */
+const queues = new Map<string, Semaphore>();
 let counter = 0n;
 
-/** Takes one of the store's locks, saying in the log who is in the way when that takes a second. */
+/**
+ * Takes one of the store's locks. The order is storage, layers, mountpoints, images, containers; whoever holds a later
+ * one must not ask for an earlier one. A wait of more than a second is logged with who is in the way.
+ */
 export async function takeLock(path: string, mode: LockMode, context: LockContext): Promise<StoreLock> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  let waits = 0;
-  const lock = await lockFile(path, {
-    mode,
-    signal: context.signal,
-    onWait(wait) {
-      if (waits++ > 0)
-        context.logger.warn("waiting for a lock of the store that another process holds", {
-          lock: wait.path,
-          holderPid: wait.holderPid,
-          waitedMs: Math.round(wait.waitedMs),
-        });
-    },
-  });
-  return { touch: () => touch(lock), [Symbol.dispose]: () => lock.release() };
+  const place = mode === "write" ? await queueOf(path).acquire(context.signal) : undefined;
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const lock = await lockFile(path, { mode, signal: context.signal, onWait: warner(context.logger) });
+    return {
+      token: () => readToken(lock.fd),
+      touch: () => touch(lock.fd),
+      [Symbol.dispose]() {
+        lock.release();
+        place?.[Symbol.dispose]();
+      },
+    };
+  } catch (error) {
+    place?.[Symbol.dispose]();
+    throw context.signal?.aborted ? error : wrapError(`take the store's lock ${path}`, error);
+  }
+}
+
+function queueOf(path: string): Semaphore {
+  const queue = queues.get(path) ?? new Semaphore(1);
+  queues.set(path, queue);
+  return queue;
+}
+
+function warner(logger: Logger) {
+  return (wait: { path: string; holderPid: number | undefined; waitedMs: number }): void => {
+    if (wait.waitedMs < 1000) return;
+    logger.warn("waiting for a lock of the store that another process holds", {
+      lock: wait.path,
+      holderPid: wait.holderPid,
+      waitedMs: Math.round(wait.waitedMs),
+    });
+  };
+}
+
+function readToken(fd: number): string {
+  const bytes = Buffer.alloc(64);
+  return bytes.toString("latin1", 0, readSync(fd, bytes, 0, 64, 0));
 }
 
 /** Sixty-four new bytes at the start of the lock file: time, counter, pid, random. Readers compare, nothing more. */
-function touch(lock: FileLock): void {
+function touch(fd: number): void {
   const token = randomBytes(64);
   token.writeBigUInt64LE(BigInt(Date.now()) * 1_000_000n, 0);
   token.writeBigUInt64LE(++counter, 8);
   token.writeUInt32LE(process.pid, 16);
-  writeSync(lock.fd, token, 0, 64, 0);
+  writeSync(fd, token, 0, 64, 0);
 }

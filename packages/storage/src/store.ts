@@ -1,35 +1,39 @@
-import { randomBytes } from "node:crypto";
-import {
-  closeSync,
-  constants,
-  createReadStream,
-  existsSync,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-} from "node:fs";
 import { join } from "node:path";
-import { type Logger, OcidError, silentLogger, wrapError } from "@ocid/base";
-import { openInRoot, syncFilesystem } from "@ocid/host";
-import { type AppliedLayer, createLayerPool, type LayerPool, rebuildTar } from "@ocid/layer";
-import { type BlobSource, type Descriptor, type DiffId, digestHex } from "@ocid/spec";
+import { type Logger, OcidError, silentLogger } from "@ocid/base";
+import { createLayerPool, type LayerPool } from "@ocid/layer";
+import type { DiffId } from "@ocid/spec";
+import type { BigData } from "./big-data.ts";
+import { type CheckOptions, checkStore, type Finding } from "./check-store.ts";
+import { type Collected, type CollectOptions, collectGarbage } from "./collect-garbage.ts";
+import { commitLayer } from "./commit-layer.ts";
 import { type ContainerRecord, ContainerRecords } from "./container-records.ts";
+import { type CreateContainerRequest, createContainer, removeContainer } from "./create-container.ts";
 import { type DiskUsage, diskUsage } from "./disk-usage.ts";
-import { type BigData, type ImageRecord, ImageRecords } from "./image-records.ts";
-import { createLayerDirectory, refuseForeignShapes } from "./layer-directory.ts";
-import {
-  containerLayerRow,
-  imageLayerRow,
-  type LayerRecord,
-  LayerRecords,
-  layerIds,
-} from "./layer-records.ts";
-import { type Layout, prepareLayout } from "./layout.ts";
+import { findImage } from "./find-image.ts";
+import { refuseForeignShapes } from "./foreign-shapes.ts";
+import { type ImageDiskUsage, imageDiskUsage } from "./image-disk-usage.ts";
+import { type ImageRecord, ImageRecords } from "./image-records.ts";
+import { type LayerRecord, LayerRecords, layerIds } from "./layer-records.ts";
+import { openLayerTar } from "./layer-tar.ts";
+import { LayerUsage } from "./layer-usage.ts";
+import { prepareLayout } from "./layout.ts";
 import { Mounts } from "./mounts.ts";
-import { syncDirectory } from "./record-file.ts";
-import { stageContent, stageMetadata, sweepStaging } from "./staging.ts";
-import type { LockContext } from "./store-lock.ts";
+import { rebuildLinks } from "./rebuild-links.ts";
+import { recoverStore } from "./recover-store.ts";
+import { type RemovedImage, removeImage } from "./remove-image.ts";
+import { restoreLayer } from "./restore-layer.ts";
+import { type Staged, type StagedLayer, type StageLayerRequest, stageLayer } from "./stage-layer.ts";
+import { takeLock } from "./store-lock.ts";
+import {
+  allImages,
+  type CallOptions,
+  findLayer,
+  getImage,
+  layerChain,
+  lockContext,
+  openAdditionalStore,
+  type StoreParts,
+} from "./store-parts.ts";
 
 export interface StoreOptions {
   /** containers/storage's graph root, for example /var/lib/containers/storage. Made where it is missing. */
@@ -37,519 +41,354 @@ export interface StoreOptions {
   /** The run root, on a file system that a reboot clears. */
   readonly runRoot: string;
   /** `mountopt` of storage.conf. */
-  readonly mountOptions?: readonly string[];
+  readonly mountOptions?: readonly string[] | undefined;
+  /** Graph roots of further stores whose images are used but never changed: `additionalimagestores` of storage.conf. */
+  readonly additionalStores?: readonly string[] | undefined;
   /** Threads that unpack; one is made, and disposed of with the store, when none is given. */
-  readonly layerPool?: LayerPool;
-  readonly logger?: Logger;
+  readonly layerPool?: LayerPool | undefined;
+  readonly logger?: Logger | undefined;
 }
 
-export interface CallOptions {
-  readonly signal?: AbortSignal | undefined;
+export interface PutImageRequest {
+  /** Hex of the config's digest. */
+  readonly id: string;
+  readonly names: readonly string[];
+  /** DiffIDs of all its layers, from the base up. */
+  readonly stack: readonly DiffId[];
+  /** RFC 3339, kept as it is. Default now. */
+  readonly created?: string | undefined;
+  readonly bigData: readonly BigData[];
 }
 
-export interface StageLayerRequest extends CallOptions {
-  readonly descriptor: Descriptor;
-  readonly source: BlobSource;
-  readonly diffId: DiffId;
-  readonly onBytes?: ((bytes: number) => void) | undefined;
+export interface StoreUsage {
+  readonly images: DiskUsage;
+  /** Writable layers. */
+  readonly containers: DiskUsage;
 }
 
-/** A layer that is unpacked and verified, but not in the store yet. */
-export interface StagedLayer extends AsyncDisposable {
-  readonly diffId: DiffId;
-  readonly digest: Descriptor["digest"];
-  readonly size: number;
-}
-
-interface Staged extends StagedLayer {
-  readonly applied: AppliedLayer;
-  readonly content: string;
-  readonly tarSplit: string;
-  synced: boolean;
-}
-
-/** Blobs larger than this are kept while they arrive, so that an interrupted download goes on where it stopped. */
-const keepPartialBytes = 8 * 1024 * 1024;
-
-const containerLayerMark = '{"ocid":"container"}';
-
-/** Opens a store, making it where there is none. FAILED_PRECONDITION when another driver's store is there. */
+/**
+ * Opens a store, making it where there is none. FAILED_PRECONDITION when another driver's store is there. The files are
+ * read when they are asked for, and never replaced because they cannot be read.
+ */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  const layout = prepareLayout(options.root, options.runRoot);
+  const { root, runRoot, mountOptions = [], logger = silentLogger } = options;
+  const layout = prepareLayout(root, runRoot);
   refuseForeignShapes(layout);
-  return new Store(layout, options);
+  const others = (options.additionalStores ?? []).filter(other => other !== layout.root);
+  return new Store(
+    {
+      layout,
+      logger,
+      layers: new LayerRecords(layout, logger),
+      images: new ImageRecords(layout),
+      containers: new ContainerRecords(layout),
+      mounts: new Mounts(layout, {
+        options: mountOptions,
+        additional: others.map(other => join(other, "overlay")),
+      }),
+      additional: others.map(other => openAdditionalStore(layout, other, others, mountOptions, logger)),
+      pool: options.layerPool ?? createLayerPool(),
+    },
+    options.layerPool === undefined,
+  );
 }
 
 /**
  * Images, layers and containers on disk, shared with every other program that uses the containers/storage overlay
- * format. Reads take no lock; changes take the locks that the others take, in their order.
+ * format. Reads take no lock; changes take the locks that the others take, in their order. Each call may be cancelled
+ * while it waits for a lock; once it changes something it goes through.
  */
 export class Store implements AsyncDisposable {
   readonly root: string;
   readonly runRoot: string;
-  readonly #layout: Layout;
-  readonly #logger: Logger;
-  readonly #layers: LayerRecords;
-  readonly #images: ImageRecords;
-  readonly #containers: ContainerRecords;
-  readonly #mounts: Mounts;
-  readonly #pool: LayerPool;
+  readonly #parts: StoreParts;
   readonly #ownsPool: boolean;
   readonly #staged = new Set<Staged>();
+  readonly #layerUsage: LayerUsage;
 
   /** @internal */
-  constructor(layout: Layout, options: StoreOptions) {
-    this.root = layout.root;
-    this.runRoot = layout.runRoot;
-    this.#layout = layout;
-    this.#logger = options.logger ?? silentLogger;
-    this.#layers = new LayerRecords(layout, this.#logger);
-    this.#images = new ImageRecords(layout);
-    this.#containers = new ContainerRecords(layout);
-    this.#mounts = new Mounts(layout, options.mountOptions ?? []);
-    this.#ownsPool = options.layerPool === undefined;
-    this.#pool = options.layerPool ?? createLayerPool();
+  constructor(parts: StoreParts, ownsPool: boolean) {
+    this.root = parts.layout.root;
+    this.runRoot = parts.layout.runRoot;
+    this.#parts = parts;
+    this.#ownsPool = ownsPool;
+    this.#layerUsage = new LayerUsage(parts.layout);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#ownsPool) await this.#pool[Symbol.asyncDispose]();
+    if (this.#ownsPool) await this.#parts.pool[Symbol.asyncDispose]();
   }
 
-  /** Clears away what processes of ours that died have left: staging, writable layers without a container. */
+  /** Clears away what processes that died have left: staging, half layers, writable layers of ours without a container. */
   async recover(options: CallOptions = {}): Promise<void> {
-    const swept = sweepStaging(this.#layout);
-    if (swept > 0)
-      this.#logger.info("removed staging directories of processes that have died", { count: swept });
-    const context = this.#context(options);
-    await this.#layers.change(context, layers =>
-      this.#containers.change(context, async containers => {
-        const used = new Set(containers.list().map(container => container.layerId));
-        for (const layer of layers.list()) {
-          if (layer.metadata !== containerLayerMark || used.has(layer.id)) continue;
-          this.#logger.info("removing a writable layer without a container", { layer: layer.id });
-          await this.#mounts.unmountLocked(context, layer.id, { all: true });
-          layers.remove(layer.id);
-        }
-      }),
-    );
+    await recoverStore(this.#parts, options);
   }
 
   // Images
 
   async listImages(): Promise<readonly ImageRecord[]> {
-    return this.#images.list();
+    return allImages(this.#parts);
   }
 
   /** By name, id, unique id prefix, or `repository@digest`. */
   async findImage(reference: string): Promise<ImageRecord | undefined> {
-    return this.#images.find(reference);
+    return findImage(allImages(this.#parts), reference);
   }
 
+  /** The same; NOT_FOUND when there is none. */
   async getImage(reference: string): Promise<ImageRecord> {
-    const image = this.#images.find(reference);
-    if (!image)
-      throw new OcidError("NOT_FOUND", `image ${reference} is not in the store ${this.root}; pull it first`);
-    return image;
+    return getImage(this.#parts, reference);
   }
 
+  /** An item of an image's data: `manifest`, `sha256:…` of the config, `manifest-sha256:…`. */
   async readImageData(imageId: string, key: string): Promise<Uint8Array> {
-    return this.#images.readData(imageId, key);
+    const additional = this.#parts.additional.find(store => store.images.get(imageId));
+    const images = this.#parts.images.get(imageId) ? this.#parts.images : additional?.images;
+    return await (images ?? this.#parts.images).readData(imageId, key);
   }
 
   /** Bytes of an image: its layers unpacked, and its data. Layers that images share count in each. */
   async imageSize(imageId: string): Promise<number> {
-    const image = await this.getImage(imageId);
-    const layers = image.layerId === undefined ? [] : await this.layerChain(image.layerId);
-    return layers.reduce((sum, layer) => sum + (layer.diffSize ?? 0), image.bigDataBytes);
-  }
-
-  /** Publishes an image whose layers are there, or adds names and data to the one with this id. */
-  async putImage(
-    request: {
-      readonly id: string;
-      readonly names: readonly string[];
-      readonly stack: readonly DiffId[];
-      readonly created?: string | undefined;
-      readonly bigData: readonly BigData[];
-    },
-    options: CallOptions = {},
-  ): Promise<ImageRecord> {
-    const layerId = layerIds(request.stack).at(-1);
-    if (layerId !== undefined && !this.#layers.find(layerId))
-      throw new OcidError(
-        "FAILED_PRECONDITION",
-        `image ${request.id} cannot be stored: its layer ${layerId} is missing`,
-      );
-    return await this.#images.put(this.#context(options), { ...request, layerId, created: request.created });
-  }
-
-  async untagImage(names: readonly string[], options: CallOptions = {}): Promise<void> {
-    await this.#images.untag(this.#context(options), names);
+    const image = getImage(this.#parts, imageId);
+    const layers = image.layerId === undefined ? [] : layerChain(this.#parts, image.layerId);
+    return layers.reduce((sum, layer) => sum + Math.max(0, layer.diffSize ?? 0), image.bigDataBytes);
   }
 
   /**
-   * Removes an image with all its names and the layers that nothing else needs; returns the ids of these. What is gone
-   * already is no error. FAILED_PRECONDITION names the containers that use it.
+   * Publishes an image whose layers are there, or adds names and data to the one with this id. A name moves here from
+   * the image that had it. FAILED_PRECONDITION (reason LayerMissing) when a layer has gone meanwhile.
    */
-  async removeImage(
-    reference: string,
-    options: CallOptions = {},
-  ): Promise<{ readonly removedLayers: readonly string[] }> {
-    const context = this.#context(options);
-    return await this.#layers.change(context, layers =>
-      this.#images.removing(context, removeRecord =>
-        this.#containers.change(context, async containers => {
-          const image = this.#images.find(reference);
-          if (!image) return { removedLayers: [] };
-          const users = containers.list().filter(container => container.imageId === image.id);
-          if (users.length > 0)
-            throw new OcidError(
-              "FAILED_PRECONDITION",
-              `image ${reference} is in use by ${users.map(user => user.names[0] ?? user.id).join(", ")}; remove that first`,
-            );
-          removeRecord(image.id);
-          const needed = new Set([
-            ...this.#images.list().map(other => other.layerId),
-            ...containers.list().map(container => container.layerId),
-          ]);
-          const removedLayers: string[] = [];
-          for (let layer = image.layerId === undefined ? undefined : layers.find(image.layerId); layer; ) {
-            const { id, parentId } = layer;
-            if (needed.has(id) || layers.list().some(other => other.parentId === id)) break;
-            await this.#mounts.unmountLocked(context, id, { all: true });
-            layers.remove(id);
-            removedLayers.push(id);
-            layer = parentId === undefined ? undefined : layers.find(parentId);
-          }
-          return { removedLayers };
-        }),
-      ),
-    );
+  async putImage(request: PutImageRequest, options: CallOptions = {}): Promise<ImageRecord> {
+    const context = lockContext(this.#parts, options);
+    const layerId = layerIds(request.stack).at(-1);
+    // Nobody removes the layers between this look and the record that holds them.
+    using _layers = await takeLock(this.#parts.layout.locks.layers, "read", context);
+    if (layerId !== undefined && !findLayer(this.#parts, layerId))
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `image ${request.id} cannot be stored: its layer ${layerId} is missing`,
+        { reason: "LayerMissing" },
+      );
+    return await this.#parts.images.put(context, {
+      id: request.id,
+      names: request.names,
+      layerId,
+      created: request.created,
+      bigData: request.bigData,
+    });
+  }
+
+  /** Takes names away from whichever images have them; the images stay. */
+  async untagImage(names: readonly string[], options: CallOptions = {}): Promise<void> {
+    await this.#parts.images.untag(lockContext(this.#parts, options), names);
+  }
+
+  /**
+   * Removes an image with all its names and the layers that nothing else needs. What is gone already is no error;
+   * FAILED_PRECONDITION names the containers and mounts that use it.
+   */
+  async removeImage(reference: string, options: CallOptions = {}): Promise<RemovedImage> {
+    return await removeImage(this.#parts, reference, options);
   }
 
   // Layers
 
+  /** The topmost layer of a stack, named by its diffIDs from the base up, if it is there and complete. */
   async findLayer(stack: readonly DiffId[]): Promise<LayerRecord | undefined> {
     const id = layerIds(stack).at(-1);
-    return id === undefined ? undefined : this.#layers.find(id);
+    return id === undefined ? undefined : findLayer(this.#parts, id)?.layer;
   }
 
   /** From the top layer down to the base. */
   async layerChain(layerId: string): Promise<readonly LayerRecord[]> {
-    const chain: LayerRecord[] = [];
-    for (let id: string | undefined = layerId; id !== undefined; ) {
-      const layer = this.#layers.find(id);
-      if (!layer || chain.includes(layer))
-        throw new OcidError("DATA_LOSS", `layer ${id} is missing from the store ${this.root}`);
-      chain.push(layer);
-      id = layer.parentId;
-    }
-    return chain;
+    return layerChain(this.#parts, layerId);
   }
 
   /** Fetches, verifies and unpacks a layer beside the store. Publish it with `commitLayer`, or dispose of it. */
   async stageLayer(request: StageLayerRequest): Promise<StagedLayer> {
-    const { descriptor, source, diffId, onBytes, signal } = request;
-    const content = stageContent(this.#layout);
-    const metadata = stageMetadata(this.#layout);
-    const dispose = () => {
-      this.#staged.delete(staged);
-      content[Symbol.dispose]();
-      metadata[Symbol.dispose]();
-    };
-    let staged: Staged;
-    try {
-      const directory = join(content.path, "diff");
-      mkdirSync(directory, { mode: 0o755 });
-      const tarSplit = join(metadata.path, "tar-split.gz");
-      const partialPath =
-        source.kind !== "file" && descriptor.size >= keepPartialBytes
-          ? this.#partialPath(descriptor)
-          : undefined;
-      const applied = await this.#pool.apply({
-        source,
-        digest: descriptor.digest,
-        size: descriptor.size,
-        diffId,
-        directory,
-        tarSplitPath: tarSplit,
-        ...(partialPath === undefined ? {} : { partialPath }),
-        onBytes,
-        signal,
-      });
-      staged = {
-        applied,
-        content: directory,
-        tarSplit,
-        synced: false,
-        diffId: applied.diffId,
-        digest: applied.digest,
-        size: applied.size,
-        [Symbol.asyncDispose]: async () => dispose(),
-      };
-    } catch (error) {
-      content[Symbol.dispose]();
-      metadata[Symbol.dispose]();
-      throw wrapError(`layer ${descriptor.digest}`, error);
-    }
+    const staged = await stageLayer(this.#parts, request);
     this.#staged.add(staged);
-    return staged;
+    const dispose = staged[Symbol.asyncDispose];
+    return Object.assign(staged, {
+      [Symbol.asyncDispose]: async () => {
+        this.#staged.delete(staged);
+        await dispose();
+      },
+    });
   }
 
   /**
    * Publishes a staged layer on top of those below it (diffIDs from the base up). It counts from the moment its record
-   * is complete, and by then everything of it is on the disk.
+   * is complete, and by then everything of it is on the disk. Finding it there already is success.
    */
   async commitLayer(
     layer: StagedLayer,
     below: readonly DiffId[],
     options: CallOptions = {},
   ): Promise<LayerRecord> {
-    const staged = layer as Staged;
-    if (!this.#staged.has(staged))
-      throw new OcidError(
-        "FAILED_PRECONDITION",
-        `layer ${layer.digest} is not staged in the store ${this.root}, or is published already`,
-      );
-    if (!staged.synced) await this.#syncStaged();
-    options.signal?.throwIfAborted();
-    const ids = layerIds([...below, staged.diffId]);
-    const id = ids.at(-1)!;
-    const parent = ids.at(-2);
-    return await this.#layers.change(this.#context(options), layers => {
-      const existing = layers.find(id);
-      if (existing) return existing;
-      if (parent !== undefined && !layers.find(parent))
-        throw new OcidError(
-          "FAILED_PRECONDITION",
-          `layer ${id} cannot be stored: the layer ${parent} below it is missing`,
-        );
-      const row = imageLayerRow(id, parent, staged.applied);
-      layers.begin(row);
-      createLayerDirectory(this.#layout, id, parent, staged.content);
-      renameSync(staged.tarSplit, join(this.#layout.layers, `${id}.tar-split.gz`));
-      syncDirectory(this.#layout.layers);
-      layers.complete(row);
-      return layers.find(id)!;
-    });
+    return await commitLayer(this.#parts, this.#requireStaged(layer), below, this.#staged, options);
   }
 
   /** The layer's uncompressed tar, bit for bit. DATA_LOSS names a file that has changed. */
   openLayerTar(layerId: string, options: CallOptions = {}): AsyncIterable<Uint8Array> {
-    const tarSplitPath = join(this.#layout.layers, `${layerId}.tar-split.gz`);
-    if (!existsSync(tarSplitPath))
-      throw new OcidError(
-        "NOT_FOUND",
-        `layer ${layerId} has no tar-split in the store ${this.root}, so its archive cannot be rebuilt`,
-      );
-    const diff = join(this.#layout.overlay, layerId, "diff");
-    return rebuildTar({
-      tarSplitPath,
-      openFile: (name, size) => readInside(diff, name, size),
-      signal: options.signal,
-    });
+    return openLayerTar(this.#parts, layerId, options);
   }
 
   // Containers
 
-  /** Makes a container with a writable layer on an image; a repeat with the same id and image finds it. ALREADY_EXISTS when the name is another one's. */
+  /** Makes a container with a writable layer on an image; a repeat with the same id and image finds it. */
   async createContainer(
-    request: {
-      readonly id: string;
-      readonly name: string;
-      readonly imageId: string;
-      readonly metadata: string;
-    },
+    request: CreateContainerRequest,
     options: CallOptions = {},
   ): Promise<ContainerRecord> {
-    const context = this.#context(options);
-    return await this.#layers.change(context, async layers => {
-      const image = await this.getImage(request.imageId);
-      return await this.#containers.change(context, containers => {
-        const same = containers.list().find(container => container.id === request.id);
-        if (same) {
-          if (same.imageId === image.id) return same;
-          throw new OcidError(
-            "ALREADY_EXISTS",
-            `container ${request.id} exists in the store with another image`,
-          );
-        }
-        const other = containers.list().find(container => container.names.includes(request.name));
-        if (other)
-          throw new OcidError("ALREADY_EXISTS", `the name ${request.name} is taken by container ${other.id}`);
-        const layerId = randomId();
-        const row = containerLayerRow(layerId, [`${request.name}-layer`], image.layerId, containerLayerMark);
-        layers.begin(row);
-        createLayerDirectory(this.#layout, layerId, image.layerId);
-        layers.complete(row);
-        const container = {
-          id: request.id,
-          names: [request.name],
-          imageId: image.id,
-          layerId,
-          metadata: request.metadata,
-          created: new Date().toISOString(),
-        };
-        containers.add(container);
-        return container;
-      });
-    });
+    return await createContainer(this.#parts, request, options);
   }
 
+  /** Containers of every program that uses the store. */
   async listContainers(): Promise<readonly ContainerRecord[]> {
-    return this.#containers.list();
+    return this.#parts.containers.list();
   }
 
   async findContainer(id: string): Promise<ContainerRecord | undefined> {
-    return this.#containers.find(id);
+    return this.#parts.containers.find(id);
   }
 
   /** Mounts a container's root file system read-write; a repeat returns the same path. */
   async mountContainer(id: string, options: CallOptions = {}): Promise<{ readonly path: string }> {
-    const container = this.#getContainer(id);
-    return {
-      path: await this.#mounts.mount(this.#context(options), container.layerId, {
-        readOnly: false,
-        once: true,
-      }),
-    };
+    const { layerId } = this.#getContainer(id);
+    const { mounts } = this.#parts;
+    const path = await mounts.mount(lockContext(this.#parts, options), layerId, {
+      readOnly: false,
+      once: true,
+    });
+    return { path };
   }
 
+  /** Gives the mount back; what is not mounted is no error. */
   async unmountContainer(id: string, options: CallOptions = {}): Promise<void> {
-    const container = this.#containers.find(id);
-    if (container) await this.#mounts.unmount(this.#context(options), container.layerId);
+    const container = this.#parts.containers.find(id);
+    if (container) await this.#parts.mounts.unmount(lockContext(this.#parts, options), container.layerId);
   }
 
   /** Unmounts and removes a container with its writable layer; what is gone already is no error. */
   async removeContainer(id: string, options: CallOptions = {}): Promise<void> {
-    const context = this.#context(options);
-    await this.#layers.change(context, layers =>
-      this.#containers.change(context, async containers => {
-        const container = containers.list().find(candidate => candidate.id === id);
-        if (!container) return;
-        await this.#mounts.unmountLocked(context, container.layerId, { all: true });
-        containers.remove(id);
-        if (layers.find(container.layerId)) layers.remove(container.layerId);
-      }),
-    );
+    await removeContainer(this.#parts, id, options);
   }
 
   /** Disk space of a container's writable layer. */
   async containerUsage(id: string, options: CallOptions = {}): Promise<DiskUsage> {
-    return await diskUsage(
-      join(this.#layout.overlay, this.#getContainer(id).layerId, "diff"),
-      options.signal,
-    );
+    return await this.#writableUsage(this.#getContainer(id).layerId, options);
   }
+
+  // Care
+
+  /** Compares records, directories and links, and with `deep` all contents; yields what is wrong. */
+  check(options: CheckOptions = {}): AsyncGenerator<Finding, void, undefined> {
+    return checkStore(this.#parts, options);
+  }
+
+  /** Makes broken short links and lower files again; returns the ids of the layers that needed it. */
+  async rebuildLinks(options: CallOptions = {}): Promise<readonly string[]> {
+    return await rebuildLinks(this.#parts, options);
+  }
+
+  /** Puts a freshly staged layer in the place of a damaged one; running containers keep what they have. */
+  async restoreLayer(layerId: string, layer: StagedLayer, options: CallOptions = {}): Promise<LayerRecord> {
+    const restored = await restoreLayer(this.#parts, layerId, this.#requireStaged(layer), options);
+    this.#layerUsage.forget(layerId);
+    return restored;
+  }
+
+  /** Removes what nothing needs: leftovers of crashes, things without a record, layers unused for a day. */
+  async collectGarbage(options: CollectOptions = {}): Promise<Collected> {
+    const collected = await collectGarbage(this.#parts, options);
+    this.#layerUsage.keep(new Set(this.#parts.layers.all()));
+    return collected;
+  }
+
+  /** For each image of this store what it takes on the disk, and what removing it would free. */
+  async imageDiskUsage(options: CallOptions = {}): Promise<readonly ImageDiskUsage[]> {
+    return await imageDiskUsage(this.#parts, this.#layerUsage, options);
+  }
+
+  // Images as file systems
 
   /** Mounts an image read-only, or counts one more user of the mount; give it back with `unmountImage`. */
   async mountImage(
     reference: string,
     options: CallOptions = {},
   ): Promise<{ readonly path: string; readonly imageId: string }> {
-    const image = await this.getImage(reference);
+    const image = getImage(this.#parts, reference);
     if (image.layerId === undefined)
       throw new OcidError("FAILED_PRECONDITION", `image ${reference} has no layers to mount`);
-    return {
-      path: await this.#mounts.mount(this.#context(options), image.layerId, { readOnly: true }),
-      imageId: image.id,
-    };
+    const mounts = this.#mountsOf(image.layerId);
+    const path = await mounts.mount(lockContext(this.#parts, options), image.layerId, { readOnly: true });
+    return { path, imageId: image.id };
   }
 
-  /** Gives a mount of an image back; the last user's unmounts it. False when it was not mounted. */
+  /** Gives a mount of an image back, with `all` every one; the last user's unmounts it. False when it was not mounted. */
   async unmountImage(
     reference: string,
     options: CallOptions & { readonly all?: boolean } = {},
   ): Promise<boolean> {
-    const image = await this.getImage(reference);
-    if (image.layerId === undefined) return false;
-    return await this.#mounts.unmount(this.#context(options), image.layerId, { all: options.all ?? false });
+    const { layerId } = getImage(this.#parts, reference);
+    if (layerId === undefined) return false;
+    return await this.#mountsOf(layerId).unmount(lockContext(this.#parts, options), layerId, {
+      all: options.all ?? false,
+    });
   }
 
-  /** Where a layer is mounted, when it is. */
+  /** Where an image is mounted, when it is. */
   imageMountPath(image: ImageRecord): string | undefined {
-    return image.layerId !== undefined && this.#mounts.count(image.layerId) > 0
-      ? this.#mounts.pathOf(image.layerId)
-      : undefined;
+    if (image.layerId === undefined) return undefined;
+    const mounts = this.#mountsOf(image.layerId);
+    return mounts.users(image.layerId) > 0 ? mounts.pathOf(image.layerId) : undefined;
   }
 
-  /** Disk space of images, from the records, and of containers' writable layers, counted. */
-  async usage(
-    options: CallOptions = {},
-  ): Promise<{ readonly images: DiskUsage; readonly containers: DiskUsage }> {
-    const writable = new Set(this.#containers.list().map(container => container.layerId));
-    let bytes = this.#images.list().reduce((sum, image) => sum + image.bigDataBytes, 0);
-    let inodes = 0;
-    for (const layer of this.#layers.list()) {
-      if (writable.has(layer.id)) continue;
-      bytes += layer.diffSize ?? 0;
-      inodes++;
-    }
-    let containers: DiskUsage = { bytes: 0, inodes: 0 };
-    for (const layerId of writable) {
-      const one = await diskUsage(join(this.#layout.overlay, layerId, "diff"), options.signal);
-      containers = { bytes: containers.bytes + one.bytes, inodes: containers.inodes + one.inodes };
-    }
-    return { images: { bytes, inodes }, containers };
+  /** Disk space of this store's image layers and data, and of writable layers. Image layers are counted once and then known. */
+  async usage(options: CallOptions = {}): Promise<StoreUsage> {
+    const { layers, images, containers } = this.#parts;
+    const writable = new Set(containers.list().map(container => container.layerId));
+    const ids = layers.list().flatMap(layer => (writable.has(layer.id) ? [] : [layer.id]));
+    const known = await this.#layerUsage.of(ids, undefined, options.signal);
+    const data = images.list().map(image => ({
+      bytes: image.bigDataBytes,
+      inodes: image.bigDataNames.length + 1,
+    }));
+    const running: DiskUsage[] = [];
+    for (const id of writable) running.push(await this.#writableUsage(id, options));
+    return {
+      images: total([...ids.flatMap(id => known.get(id) ?? []), ...data]),
+      containers: total(running),
+    };
+  }
+
+  #requireStaged(layer: StagedLayer): Staged {
+    if (this.#staged.has(layer as Staged)) return layer as Staged;
+    throw new OcidError(
+      "FAILED_PRECONDITION",
+      `layer ${layer.digest} is not staged in the store ${this.root}, or was given back already`,
+    );
+  }
+
+  async #writableUsage(layerId: string, options: CallOptions): Promise<DiskUsage> {
+    return await diskUsage(join(this.#parts.layout.overlay, layerId, "diff"), options.signal);
+  }
+
+  #mountsOf(layerId: string): Mounts {
+    return findLayer(this.#parts, layerId)?.store?.mounts ?? this.#parts.mounts;
   }
 
   #getContainer(id: string): ContainerRecord {
-    const container = this.#containers.find(id);
+    const container = this.#parts.containers.find(id);
     if (!container) throw new OcidError("NOT_FOUND", `container ${id} is not in the store ${this.root}`);
     return container;
   }
-
-  #context(options: CallOptions): LockContext {
-    return { logger: this.#logger, signal: options.signal };
-  }
-
-  /** One sync serves all layers that are staged by the time it begins. */
-  async #syncStaged(): Promise<void> {
-    const covered = [...this.#staged];
-    await syncFilesystem(this.root);
-    for (const staged of covered) staged.synced = true;
-  }
-
-  #partialPath(descriptor: Descriptor): string {
-    mkdirSync(this.#layout.partial, { recursive: true, mode: 0o700 });
-    return join(this.#layout.partial, digestHex(descriptor.digest));
-  }
 }
 
-/** 64 hex characters; not ones of which the first twelve could be taken for a number. */
-function randomId(): string {
-  for (;;) {
-    const id = randomBytes(32).toString("hex");
-    if (!/^\d{12}/.test(id)) return id;
-  }
-}
-
-/** Opens a file by a name out of an archive, never outside of the layer. */
-async function* readInside(
-  diff: string,
-  name: string | Buffer,
-  size: number,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const root = openSync(diff, constants.O_RDONLY | constants.O_DIRECTORY);
-  let fd: number;
-  try {
-    fd = openInRoot(root, name, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    throw new OcidError(
-      "DATA_LOSS",
-      `file ${JSON.stringify(name.toString())} of the layer cannot be opened: ${(error as Error).message}`,
-      { cause: error, reason: "FileChanged" },
-    );
-  } finally {
-    closeSync(root);
-  }
-  if (!fstatSync(fd).isFile()) {
-    closeSync(fd);
-    throw new OcidError(
-      "DATA_LOSS",
-      `${JSON.stringify(name.toString())} of the layer is no regular file any more`,
-      { reason: "FileChanged" },
-    );
-  }
-  yield* createReadStream("", { fd, highWaterMark: Math.min(256 * 1024, Math.max(size, 1)) });
+function total(parts: readonly DiskUsage[]): DiskUsage {
+  return parts.reduce((sum, part) => ({ bytes: sum.bytes + part.bytes, inodes: sum.inodes + part.inodes }), {
+    bytes: 0,
+    inodes: 0,
+  });
 }

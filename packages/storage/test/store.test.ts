@@ -1,127 +1,46 @@
 import { execFileSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isMountPoint } from "@ocid/host";
-import { type DiffId, digestBytes, digestHex, mediaTypes } from "@ocid/spec";
+import { type DiffId, digestBytes, digestHex } from "@ocid/spec";
 import { openStore, type Store } from "@ocid/storage";
-import { makeBusyboxRootfs, tempRoot } from "@ocid/testkit";
+import { leakCheck, makeBusyboxRootfs, tempRoot } from "@ocid/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  type Built,
+  packBlob,
+  peersOn,
+  requirePeers,
+  runFlags,
+  storeImage,
+  tarDigest,
+} from "./store-fixture.ts";
 
+const leaks = leakCheck();
 const root = tempRoot("store-");
 const R = join(root.path, "r");
-const RR = join(root.path, "rr");
+const peers = peersOn(R, join(root.path, "rr"));
+const { podman } = peers;
 let store: Store;
-let image: { id: string; stack: readonly DiffId[] };
+let image: Built;
 
-function podman(...args: string[]): string {
-  return execFileSync(
-    "podman",
-    [
-      "--root",
-      R,
-      "--runroot",
-      RR,
-      "--storage-driver",
-      "overlay",
-      "--cgroup-manager",
-      "cgroupfs",
-      "--events-backend",
-      "file",
-      ...args,
-    ],
-    { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] },
-  );
-}
-
-const run = [
-  "run",
-  "--rm",
-  "--network",
-  "none",
-  "--ulimit",
-  "nofile=1024:1024",
-  "--ulimit",
-  "nproc=1024:1024",
-];
-
-function blob(name: string, directory: string) {
-  const tar = execFileSync("tar", ["-c", "--sort=name", "-C", directory, "."], { maxBuffer: 1 << 28 });
-  const path = join(root.path, `${name}.tar`);
-  writeFileSync(path, tar);
-  return {
-    path,
-    diffId: digestBytes(tar) as DiffId,
-    descriptor: { mediaType: mediaTypes.ociLayer, digest: digestBytes(tar), size: tar.byteLength },
-  };
-}
-
-async function storeImage(name: string, layers: readonly ReturnType<typeof blob>[]) {
-  const stack = layers.map(layer => layer.diffId);
-  const staged = await Promise.all(
-    layers.map(layer =>
-      store.stageLayer({
-        descriptor: layer.descriptor,
-        source: { kind: "file", path: layer.path },
-        diffId: layer.diffId,
-      }),
-    ),
-  );
-  for (const [at, layer] of staged.entries()) {
-    await using _layer = layer;
-    await store.commitLayer(layer, stack.slice(0, at));
-  }
-  const config = Buffer.from(
-    JSON.stringify({
-      architecture: "amd64",
-      os: "linux",
-      created: "2024-05-06T07:08:09Z",
-      config: { Cmd: ["/bin/sh"], Env: ["PATH=/bin"] },
-      rootfs: { type: "layers", diff_ids: stack },
-    }),
-  );
-  const manifest = Buffer.from(
-    JSON.stringify({
-      schemaVersion: 2,
-      mediaType: mediaTypes.ociManifest,
-      config: { mediaType: mediaTypes.ociConfig, digest: digestBytes(config), size: config.byteLength },
-      layers: layers.map(layer => layer.descriptor),
-    }),
-  );
-  const id = digestHex(digestBytes(config));
-  await store.putImage({
-    id,
-    names: [name],
-    stack,
-    created: "2024-05-06T07:08:09Z",
-    bigData: [
-      { key: digestBytes(config), bytes: config },
-      { key: `manifest-${digestBytes(manifest)}`, bytes: manifest },
-      { key: "manifest", bytes: manifest },
-    ],
-  });
-  return { id, stack };
-}
-
-async function tarDigest(layerId: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of store.openLayerTar(layerId)) hash.update(chunk);
-  return `sha256:${hash.digest("hex")}`;
-}
+const blob = (name: string, directory: string) => packBlob(join(root.path, `${name}.tar`), directory);
 
 beforeAll(async () => {
-  store = await openStore({ root: R, runRoot: RR });
+  requirePeers();
+  store = await openStore({ root: R, runRoot: peers.runRoot });
   const base = makeBusyboxRootfs(join(root.path, "base"));
   const top = join(root.path, "top");
   mkdirSync(join(top, "etc"), { recursive: true });
   writeFileSync(join(top, "etc/added"), "by the second layer");
   writeFileSync(join(top, "etc/.wh.group"), "");
-  image = await storeImage("localhost/box:1", [blob("base", base), blob("top", top)]);
+  image = await storeImage(store, "localhost/box:1", [blob("base", base), blob("top", top)]);
 });
 
 afterAll(async () => {
   await store[Symbol.asyncDispose]();
   root.remove();
+  await leaks.expectClean();
 });
 
 describe("what we store", () => {
@@ -129,12 +48,14 @@ describe("what we store", () => {
     expect(podman("images", "--noheading", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").trim()).toBe(
       `localhost/box:1 ${image.id.slice(0, 12)}`,
     );
-    expect(podman(...run, "localhost/box:1", "cat", "/etc/added")).toBe("by the second layer");
-    expect(podman(...run, "localhost/box:1", "sh", "-c", "test -e /etc/group || echo gone")).toBe("gone\n");
+    expect(podman(...runFlags, "localhost/box:1", "cat", "/etc/added")).toBe("by the second layer");
+    expect(podman(...runFlags, "localhost/box:1", "sh", "-c", "test -e /etc/group || echo gone")).toBe(
+      "gone\n",
+    );
   });
 
   test("skopeo inspects and copies, digests unchanged", () => {
-    const name = `containers-storage:[overlay@${R}+${RR}]localhost/box:1`;
+    const name = peers.storageName("localhost/box:1");
     expect(JSON.parse(execFileSync("skopeo", ["inspect", name], { encoding: "utf8" }))).toMatchObject({
       Name: "localhost/box",
       Architecture: "amd64",
@@ -147,12 +68,12 @@ describe("what we store", () => {
   test("archives are rebuilt bit for bit", async () => {
     const chain = await store.layerChain((await store.getImage("localhost/box:1")).layerId!);
     expect(chain.map(layer => layer.diffId)).toEqual([...image.stack].reverse());
-    for (const layer of chain) expect(await tarDigest(layer.id)).toBe(layer.diffId);
+    for (const layer of chain) expect(await tarDigest(store, layer.id)).toBe(layer.diffId);
   });
 
   test("a layer that is there is not stored twice", async () => {
     const before = readdirSync(join(R, "overlay"));
-    await storeImage("localhost/box:2", [
+    await storeImage(store, "localhost/box:2", [
       blob("base", join(root.path, "base")),
       blob("top", join(root.path, "top")),
     ]);
@@ -168,18 +89,18 @@ describe("what others store", () => {
     execFileSync("skopeo", [
       "--insecure-policy",
       "copy",
-      `containers-storage:[overlay@${R}+${RR}]localhost/box:1`,
+      peers.storageName("localhost/box:1"),
       `dir:${layout}`,
     ]);
     execFileSync("skopeo", [
       "--insecure-policy",
       "copy",
       `dir:${layout}`,
-      `containers-storage:[overlay@${R}+${RR}]localhost/theirs:1`,
+      peers.storageName("localhost/theirs:1"),
     ]);
     const theirs = await store.getImage("localhost/theirs:1");
     for (const layer of await store.layerChain(theirs.layerId!))
-      expect(await tarDigest(layer.id)).toBe(layer.diffId);
+      expect(await tarDigest(store, layer.id)).toBe(layer.diffId);
     podman("rmi", "localhost/theirs:1");
     expect(await store.findImage("localhost/theirs:1")).toBeUndefined();
   });
@@ -193,7 +114,7 @@ describe("containers", () => {
     expect((await store.mountContainer(id)).path).toBe(path);
     writeFileSync(join(path, "written"), "x");
     podman("images");
-    podman(...run, "localhost/box:1", "true");
+    podman(...runFlags, "localhost/box:1", "true");
     expect(isMountPoint(path)).toBe(true);
     expect(readFileSync(join(path, "written"), "utf8")).toBe("x");
     expect((await store.containerUsage(id)).inodes).toBe(1);

@@ -1,0 +1,60 @@
+import { unrecorded } from "./check-store.ts";
+import { containerLayerMark } from "./create-container.ts";
+import type { LayerChange, LayerRecord } from "./layer-records.ts";
+import { neededLayers } from "./remove-image.ts";
+import { sweepStaging } from "./staging.ts";
+import { type CallOptions, lockContext, type StoreParts } from "./store-parts.ts";
+
+export interface CollectOptions extends CallOptions {
+  /** Layers that no image and no container needs stay for as long: a pull may be about to use them. Default 24 hours. */
+  readonly unusedLayersMs?: number | undefined;
+}
+
+export interface Collected {
+  /** Ids of layers that nothing needed. */
+  readonly layers: readonly string[];
+  /** Directories, links and temporary files that belonged to no record. */
+  readonly paths: readonly string[];
+  /** Staging directories of processes that have died. */
+  readonly staging: number;
+}
+
+/** Removes what nothing needs (§H.6). Layers of other programs that hold somebody's changes, not an image's, stay. */
+export async function collectGarbage(parts: StoreParts, options: CollectOptions = {}): Promise<Collected> {
+  const staging = await sweepStaging(parts.layout);
+  const context = lockContext(parts, options);
+  return await parts.layers.change(context, layers =>
+    parts.images.change(context, images =>
+      parts.containers.change(context, async containers => {
+        const paths = unrecorded(parts);
+        for (const path of paths) layers.discard(path);
+        const before = Date.now() - (options.unusedLayersMs ?? 24 * 3600 * 1000);
+        const unused = unusedLayers(layers, neededLayers(images.list(), containers.list()), before);
+        for (const id of unused) await parts.mounts.unmountLocked(context, id, { all: true });
+        await layers.remove(unused);
+        return { layers: unused, paths, staging };
+      }),
+    ),
+  );
+}
+
+function unusedLayers(
+  layers: Pick<LayerChange, "list">,
+  needed: ReadonlySet<string>,
+  beforeMs: number,
+): readonly string[] {
+  const all = layers.list();
+  const byId = new Map(all.map(layer => [layer.id, layer]));
+  const kept = new Set<string>();
+  const keep = (layer: LayerRecord | undefined) => {
+    for (let at = layer; at && !kept.has(at.id); ) {
+      kept.add(at.id);
+      at = at.parentId === undefined ? undefined : byId.get(at.parentId);
+    }
+  };
+  for (const layer of all) {
+    const disposable = layer.diffId !== undefined || layer.metadata === containerLayerMark;
+    if (needed.has(layer.id) || !disposable || !(Date.parse(layer.created) <= beforeMs)) keep(layer);
+  }
+  return all.filter(layer => !kept.has(layer.id)).map(layer => layer.id);
+}

@@ -1,0 +1,50 @@
+import { renameSync } from "node:fs";
+import { join } from "node:path";
+import { syncFilesystem } from "@ocid/host";
+import type { DiffId } from "@ocid/spec";
+import { createLayerDirectory } from "./layer-directory.ts";
+import { imageLayerRow, type LayerRecord, layerIds } from "./layer-records.ts";
+import type { Staged } from "./stage-layer.ts";
+import { type CallOptions, findLayer, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
+import { syncPaths } from "./write-record.ts";
+
+/** Layers whose files are on the disk: all that were staged when a sync of the file system began. */
+const synced = new WeakSet<Staged>();
+
+/**
+ * Publishes a staged layer on top of those below it. It counts from the moment its record is complete, and by then
+ * everything of it is on the disk: its content by one syncfs, which runs before the lock is taken and serves all
+ * layers that are staged by then (an image in the best case), the few names made under the lock by fsync.
+ */
+export async function commitLayer(
+  parts: StoreParts,
+  staged: Staged,
+  below: readonly DiffId[],
+  waiting: Iterable<Staged>,
+  options: CallOptions = {},
+): Promise<LayerRecord> {
+  const ids = layerIds([...below, staged.diffId]);
+  const id = ids.at(-1)!;
+  const parent = ids.at(-2);
+  const there = findLayer(parts, id);
+  if (there) return there.layer;
+  if (!synced.has(staged)) await syncStaged(parts, waiting);
+  options.signal?.throwIfAborted();
+  return await parts.layers.change(lockContext(parts, options), async layers => {
+    const existing = layers.find(id);
+    if (existing) return existing;
+    const above =
+      parent === undefined ? undefined : { overlay: layoutOfLayer(parts, parent).overlay, id: parent };
+    return await layers.create(imageLayerRow(id, parent, staged.applied), async () => {
+      await createLayerDirectory(parts.layout, { id, parent: above, staged: staged.content });
+      renameSync(staged.tarSplit, join(parts.layout.layers, `${id}.tar-split.gz`));
+      await syncPaths([parts.layout.layers]);
+    });
+  });
+}
+
+async function syncStaged(parts: StoreParts, waiting: Iterable<Staged>): Promise<void> {
+  const covered = [...waiting];
+  await syncFilesystem(parts.layout.root);
+  for (const staged of covered) synced.add(staged);
+}

@@ -1,0 +1,118 @@
+import { readFileSync, statSync } from "node:fs";
+import { wrapError } from "@ocid/base";
+import { parseRows, type Row, toGoJson } from "./go-json.ts";
+import { type LockContext, takeLock } from "./store-lock.ts";
+import { writeRecord } from "./write-record.ts";
+
+/**
+ * The record files that one lock guards: layers.json and its volatile sister, images.json, and so on. Reading takes no
+ * lock: it sees what was renamed into place, and parses again only when the file is another one.
+ */
+export class RecordSet {
+  readonly #lockPath: string;
+  readonly #files: readonly RecordFile[];
+  #token: string | undefined;
+
+  /** The first of `paths` is where new records go. */
+  constructor(lockPath: string, paths: readonly string[]) {
+    this.#lockPath = lockPath;
+    this.#files = paths.map(path => new RecordFile(path));
+  }
+
+  /** All records; of those with the same id the first. Not to be changed. */
+  rows(): readonly Row[] {
+    const all = this.#files.flatMap(file => file.read());
+    const ids = new Set<unknown>();
+    return all.filter(row => !ids.has(row["id"]) && ids.add(row["id"]));
+  }
+
+  async lock(context: LockContext): Promise<LockedRecords> {
+    const lock = await takeLock(this.#lockPath, "write", context);
+    try {
+      const token = lock.token();
+      if (token !== this.#token) for (const file of this.#files) file.forget();
+      this.#token = token;
+    } catch (error) {
+      lock[Symbol.dispose]();
+      throw error;
+    }
+    let touched = false;
+    const write = async (file: RecordFile, rows: readonly Row[], lasting: boolean) => {
+      if (!touched) lock.touch();
+      touched = true;
+      this.#token = lock.token();
+      await file.write(rows, lasting);
+    };
+    return {
+      rows: () => this.rows(),
+      change: async (change, { append, lasting = true } = {}) => {
+        for (const [at, file] of this.#files.entries()) {
+          const before = file.read();
+          const after: Row[] = before.flatMap<Row>(row => change(row) ?? []);
+          if (append && at === 0) after.push(append);
+          if (after.length === before.length && after.every((row, at) => row === before[at])) continue;
+          await write(file, after, lasting);
+        }
+      },
+      [Symbol.dispose]: () => lock[Symbol.dispose](),
+    };
+  }
+}
+
+/** Records that nobody else changes until this is disposed of. */
+export interface LockedRecords extends Disposable {
+  rows(): readonly Row[];
+  /**
+   * Gives each record to `change`, which returns it as it was, another in its place, or undefined to remove it. With
+   * `lasting` false the change need not outlive a power cut by itself.
+   */
+  change(
+    change: (row: Row) => Row | undefined,
+    options?: { readonly append?: Row; readonly lasting?: boolean },
+  ): Promise<void>;
+}
+
+class RecordFile {
+  readonly #path: string;
+  #rows: readonly Row[] = [];
+  #seen = "";
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  read(): readonly Row[] {
+    const seen = identity(this.#path);
+    if (seen === this.#seen) return this.#rows;
+    this.#rows = readRows(this.#path);
+    this.#seen = seen;
+    return this.#rows;
+  }
+
+  forget(): void {
+    this.#seen = "";
+  }
+
+  async write(rows: readonly Row[], lasting: boolean): Promise<void> {
+    await writeRecord(this.#path, toGoJson(rows), { lasting });
+    this.#rows = rows;
+    this.#seen = identity(this.#path);
+  }
+}
+
+/** Missing or empty means none; what cannot be read is an error: a store is never taken for empty by mistake. */
+function readRows(path: string): readonly Row[] {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw wrapError(`read ${path}`, error);
+  }
+  return parseRows(text, path);
+}
+
+function identity(path: string): string {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat ? `${stat.ino}:${stat.mtimeNs}:${stat.ctimeNs}:${stat.size}` : "none";
+}

@@ -1,0 +1,41 @@
+import fs from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
+
+// Loaded before a program (`--import`): counts the calls that change something below CRASH_ROOT, and kills the process
+// with SIGKILL before the call of number CRASH_AT. The count goes to CRASH_COUNT at the end.
+
+const root = process.env["CRASH_ROOT"] ?? "/nonexistent";
+const at = Number(process.env["CRASH_AT"] ?? 0);
+let count = 0;
+
+function point(name: string, args: readonly unknown[]): void {
+  if (!args.some(arg => typeof arg === "string" && arg.startsWith(root))) return;
+  if (++count !== at) return;
+  fs.writeSync(2, `killed before ${name} ${String(args[0]).slice(root.length)}\n`);
+  process.kill(process.pid, "SIGKILL");
+  for (;;);
+}
+
+function intercept(target: Record<string, unknown>, names: readonly string[]): void {
+  for (const name of names) {
+    const original = target[name] as (...args: unknown[]) => unknown;
+    target[name] = (...args: unknown[]) => {
+      point(name, args);
+      return original.apply(target, args);
+    };
+  }
+}
+
+const changing = ["rename", "mkdir", "rm", "symlink", "writeFile", "chmod", "chown", "unlink"];
+intercept(
+  fs as unknown as Record<string, unknown>,
+  changing.map(name => `${name}Sync`),
+);
+intercept(fs.promises as unknown as Record<string, unknown>, changing);
+// Opening for writing and opening to sync are steps of their own.
+intercept(fs.promises as unknown as Record<string, unknown>, ["open"]);
+syncBuiltinESMExports();
+
+process.on("exit", () => {
+  if (process.env["CRASH_COUNT"]) fs.writeFileSync(process.env["CRASH_COUNT"], String(count));
+});

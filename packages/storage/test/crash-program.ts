@@ -1,0 +1,30 @@
+import { readFileSync } from "node:fs";
+import { openStore } from "@ocid/storage";
+import { type Blob, storeImage } from "./store-fixture.ts";
+
+// One operation on a store, in a process of its own that may be killed at any step.
+
+const [operation, root, runRoot, layersFile] = process.argv.slice(2) as [string, string, string, string];
+const layers = JSON.parse(readFileSync(layersFile, "utf8")) as Blob[];
+const container = "c".repeat(64);
+await using store = await openStore({ root, runRoot });
+
+switch (operation) {
+  case "pull":
+    await storeImage(store, "localhost/crash:1", layers);
+    break;
+  case "remove":
+    await store.removeImage("localhost/crash:1");
+    break;
+  case "create": {
+    const image = await store.getImage("localhost/crash:1");
+    await store.createContainer({ id: container, name: "crash", imageId: image.id, metadata: '{"ocid":{}}' });
+    await store.mountContainer(container);
+    break;
+  }
+  case "delete":
+    await store.removeContainer(container);
+    break;
+  default:
+    throw new Error(`no such operation: ${operation}`);
+}
