@@ -1,8 +1,10 @@
+import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 
 // Loaded before a program (`--import`): counts the calls that change something below CRASH_ROOT, and kills the process
-// with SIGKILL before the call of number CRASH_AT. The count goes to CRASH_COUNT at the end.
+// with SIGKILL before the call of number CRASH_AT. The count goes to CRASH_COUNT at the end. With CRASH_POWER, the file
+// system mounted there loses its power first.
 
 const root = process.env["CRASH_ROOT"] ?? "/nonexistent";
 const at = Number(process.env["CRASH_AT"] ?? 0);
@@ -12,6 +14,8 @@ function point(name: string, args: readonly unknown[]): void {
   if (!args.some(arg => typeof arg === "string" && arg.startsWith(root))) return;
   if (++count !== at) return;
   fs.writeSync(2, `killed before ${name} ${String(args[0]).slice(root.length)}\n`);
+  const power = process.env["CRASH_POWER"];
+  if (power) execFileSync("perl", ["-e", process.env["CRASH_POWER_PROGRAM"] ?? "die", power]);
   process.kill(process.pid, "SIGKILL");
   for (;;);
 }
