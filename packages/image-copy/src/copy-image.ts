@@ -1,195 +1,196 @@
-import { OcidError, Semaphore, wrapError } from "@ocid/base";
+import { OcidError } from "@ocid/base";
 import {
   choosePlatform,
-  currentPlatform,
   type Descriptor,
   type Digest,
   type ImageIndex,
+  isImageDescriptor,
   type Platform,
   parseManifest,
 } from "@ocid/spec";
+import { convertIndex } from "./convert-manifest.ts";
+import { copyBlobs } from "./copy-blobs.ts";
+import type { CopyContext } from "./copy-context.ts";
+import { copyIntoStorage } from "./copy-into-storage.ts";
+import { onSide } from "./copy-side.ts";
 import type { BlobDestination, CallOptions, ImageSource, ManifestBytes } from "./image-source.ts";
+import { formatOf, type LayerCompression, type ManifestFormat } from "./layer-media-type.ts";
+import type { ImagePolicy } from "./policy.ts";
 import type { ImageRecord } from "./ports.ts";
 import { type OnProgress, ProgressMeter } from "./progress.ts";
-import { copyIntoStorage, type StorageDestination } from "./storage-transport.ts";
+import { getEntry, getTop, maxIndexDepth, resolveImage, tooDeep } from "./resolve-image.ts";
+import { Spool } from "./spool.ts";
+import type { StorageDestination } from "./storage-destination.ts";
 
 export interface CopyOptions extends CallOptions {
   /** Which image of an index. Default: the machine's own platform. */
   readonly platform?: Platform | undefined;
-  /** Every image of an index, and the index itself; not into storage, which keeps one platform. */
+  /** An index with the images of these platforms only. Not into storage, which keeps one platform. */
+  readonly platforms?: readonly Platform[] | undefined;
+  /** Every image of an index, and the index itself. Not into storage. */
   readonly all?: boolean | undefined;
+  /** Format of the manifests at the destination. Default: as they are, so that digests stay. */
+  readonly format?: ManifestFormat | undefined;
+  /** How layers are compressed at the destination. Default: as they are. */
+  readonly layerCompression?: LayerCompression | undefined;
+  /** Fails with FAILED_PRECONDITION instead of changing a manifest. */
+  readonly preserveDigests?: boolean | undefined;
+  /** What must be true of the image; checked before anything of it is used. */
+  readonly policy?: ImagePolicy | undefined;
   readonly onProgress?: OnProgress | undefined;
+  /** Where layers are kept that have to be compressed anew. Default: TMPDIR, or /var/tmp. */
+  readonly temporaryDirectory?: string | undefined;
 }
 
 export interface CopyResult {
   /** Of what the destination's reference points at now. */
   readonly digest: Digest;
+  /** What it was at the source; another one only where the manifest had to change. */
+  readonly sourceDigest: Digest;
   /** Of the index through which the image was found, if any. */
   readonly indexDigest: Digest | undefined;
   /** In storage. */
   readonly image: ImageRecord | undefined;
 }
 
-const blobsAtOnce = 4;
-const maxIndexDepth = 4;
-
 /**
- * Copies an image, or with `all` an index with its images. Blobs that the destination has are not moved again; bytes
- * are verified on the way; the destination's name changes last. Manifests are copied as they are, so digests stay.
+ * Copies an image, or with `all` or `platforms` an index with its images. Blobs that the destination has are not moved
+ * again; bytes are verified on the way; the destination's name changes last. Manifests are copied as they are, so
+ * digests stay, but where a conversion is asked for or the destination cannot hold them. Errors say in their message
+ * and in `details.side` whether the source or the destination failed.
  */
 export async function copyImage(
   source: ImageSource,
   destination: BlobDestination | StorageDestination,
   options: CopyOptions = {},
 ): Promise<CopyResult> {
-  const top = await reading(source, () => source.getManifest(undefined, options));
-  const meter = new ProgressMeter(options.onProgress);
-  const parsed = parseManifest(top.bytes, top.descriptor.mediaType);
-  if (parsed.kind === "index" && options.all) {
-    if (destination.kind === "storage")
-      throw new OcidError(
-        "INVALID_ARGUMENT",
-        "local storage keeps one platform of an image; leave out --all",
-      );
-    await copyIndex(source, destination, parsed.index, meter, options, 1);
-    await destination.putManifest(top, true, options);
-    return { digest: top.descriptor.digest, indexDigest: undefined, image: undefined };
-  }
-  const manifest = parsed.kind === "index" ? await chooseImage(source, parsed.index, options, 1) : top;
-  const index = parsed.kind === "index" ? top : undefined;
-  const result = { digest: manifest.descriptor.digest, indexDigest: index?.descriptor.digest };
-  if (destination.kind === "storage")
-    return {
-      ...result,
-      image: await copyIntoStorage(source, destination, { manifest, index }, meter, options),
-    };
-  await copyBlobs(source, destination, manifest, meter, options);
-  await destination.putManifest(manifest, true, options);
-  return { ...result, image: undefined };
+  options.signal?.throwIfAborted();
+  if (destination.kind === "storage") return await copyToStorage(source, destination, options);
+  await using spool = new Spool(options.temporaryDirectory);
+  const context: CopyContext = {
+    source,
+    destination,
+    meter: new ProgressMeter(options.onProgress),
+    spool,
+    format: destination.format ?? options.format,
+    layerCompression: options.layerCompression,
+    preserveDigests: options.preserveDigests ?? false,
+    signal: options.signal,
+  };
+  const result =
+    options.all || options.platforms !== undefined
+      ? await copyTop(context, options)
+      : await copyOnePlatform(context, options);
+  await onSide("destination", destination.name, async () => destination.commit?.(options));
+  return result;
 }
 
-async function chooseImage(
+async function copyToStorage(
   source: ImageSource,
-  index: ImageIndex,
+  destination: StorageDestination,
+  options: CopyOptions,
+): Promise<CopyResult> {
+  if (options.all || options.platforms !== undefined)
+    throw new OcidError("INVALID_ARGUMENT", "local storage keeps one platform of an image; ask for one only");
+  if (options.format !== undefined || options.layerCompression !== undefined)
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      "local storage keeps images as they are; they are converted on the way out",
+    );
+  const image = await resolveImage(source, options);
+  await options.policy?.admit(source, image.manifest, options);
+  const record = await copyIntoStorage({
+    source,
+    destination,
+    image,
+    meter: new ProgressMeter(options.onProgress),
+    signal: options.signal,
+  });
+  const { digest } = image.manifest.descriptor;
+  return { digest, sourceDigest: digest, indexDigest: image.index?.descriptor.digest, image: record };
+}
+
+async function copyOnePlatform(context: CopyContext, options: CopyOptions): Promise<CopyResult> {
+  const image = await resolveImage(context.source, options);
+  await options.policy?.admit(context.source, image.manifest, options);
+  const manifest = await copyBlobs(image.manifest, context);
+  await putManifest(manifest, true, context);
+  return {
+    digest: manifest.descriptor.digest,
+    sourceDigest: image.manifest.descriptor.digest,
+    indexDigest: image.index?.descriptor.digest,
+    image: undefined,
+  };
+}
+
+async function copyTop(context: CopyContext, options: CopyOptions): Promise<CopyResult> {
+  const top = await getTop(context.source, options);
+  const copied = await copyTree(top, context, options, 0);
+  await putManifest(copied, true, context);
+  return {
+    digest: copied.descriptor.digest,
+    sourceDigest: top.descriptor.digest,
+    indexDigest: undefined,
+    image: undefined,
+  };
+}
+
+/** Copies what a manifest or index needs, and returns it as it has to be at the destination. */
+async function copyTree(
+  top: ManifestBytes,
+  context: CopyContext,
   options: CopyOptions,
   depth: number,
 ): Promise<ManifestBytes> {
-  if (depth > maxIndexDepth)
+  const { source, destination } = context;
+  const parsed = parseManifest(top.bytes, top.descriptor.mediaType);
+  if (parsed.kind === "image") {
+    await options.policy?.admit(source, top, options);
+    return await copyBlobs(top, context);
+  }
+  if (depth >= maxIndexDepth) throw tooDeep(source);
+  if (destination.format !== undefined)
     throw new OcidError(
       "INVALID_ARGUMENT",
-      `${source.name} has indexes within indexes, more than ${maxIndexDepth} deep`,
+      `${destination.name} holds one platform of an image; ask for one only`,
     );
-  const chosen = choosePlatform(index, options.platform ?? currentPlatform());
-  const manifest = await reading(source, () => source.getManifest(chosen.digest, options));
-  checkSize(manifest, chosen, source);
-  const parsed = parseManifest(manifest.bytes, chosen.mediaType);
-  return parsed.kind === "index"
-    ? chooseImage(source, parsed.index, options, depth + 1)
-    : { bytes: manifest.bytes, descriptor: { ...manifest.descriptor, mediaType: parsed.mediaType } };
+  const format = context.format ?? formatOf(top.descriptor.mediaType);
+  const entries = chooseEntries(parsed.index, options.platforms, format, context);
+  const copied: Descriptor[] = [];
+  for (const entry of entries) {
+    const child = await copyTree(await getEntry(source, entry, options), context, options, depth + 1);
+    await putManifest(child, false, context);
+    copied.push({ ...entry, ...child.descriptor });
+  }
+  const same =
+    format === formatOf(top.descriptor.mediaType) &&
+    copied.length === parsed.index.manifests.length &&
+    copied.every((entry, at) => entry.digest === parsed.index.manifests[at]!.digest);
+  if (same) return top;
+  if (context.preserveDigests)
+    throw new OcidError(
+      "FAILED_PRECONDITION",
+      `copying ${source.name} to ${destination.name} changes its index, so digests cannot be preserved`,
+    );
+  return convertIndex(top, parsed.index, copied, format);
 }
 
-async function copyIndex(
-  source: ImageSource,
-  destination: BlobDestination,
+function chooseEntries(
   index: ImageIndex,
-  meter: ProgressMeter,
-  options: CopyOptions,
-  depth: number,
-): Promise<void> {
-  if (depth > maxIndexDepth)
-    throw new OcidError(
-      "INVALID_ARGUMENT",
-      `${source.name} has indexes within indexes, more than ${maxIndexDepth} deep`,
-    );
-  for (const entry of index.manifests) {
-    const manifest = await reading(source, () => source.getManifest(entry.digest, options));
-    checkSize(manifest, entry, source);
-    const parsed = parseManifest(manifest.bytes, entry.mediaType);
-    if (parsed.kind === "index")
-      await copyIndex(source, destination, parsed.index, meter, options, depth + 1);
-    else await copyBlobs(source, destination, manifest, meter, options);
-    await destination.putManifest(
-      { bytes: manifest.bytes, descriptor: { ...manifest.descriptor, mediaType: parsed.mediaType } },
-      false,
-      options,
-    );
-  }
+  platforms: readonly Platform[] | undefined,
+  format: ManifestFormat,
+  { format: asked }: CopyContext,
+): readonly Descriptor[] {
+  if (platforms !== undefined)
+    return [...new Set(platforms.map(platform => choosePlatform(index, platform)))];
+  // Docker's lists have no place for what builders put beside the images.
+  return asked === "docker" && format === "docker"
+    ? index.manifests.filter(isImageDescriptor)
+    : index.manifests;
 }
 
-async function copyBlobs(
-  source: ImageSource,
-  destination: BlobDestination,
-  manifest: ManifestBytes,
-  meter: ProgressMeter,
-  options: CopyOptions,
-): Promise<void> {
-  const parsed = parseManifest(manifest.bytes, manifest.descriptor.mediaType);
-  if (parsed.kind !== "image")
-    throw new OcidError("INVALID_ARGUMENT", `${source.name} is an index where an image was expected`);
-  const blobs = [
-    ...new Map([parsed.manifest.config, ...parsed.manifest.layers].map(blob => [blob.digest, blob])).values(),
-  ];
-  meter.expect(blobs);
-  const places = new Semaphore(blobsAtOnce);
-  const controller = new AbortController();
-  const abort = () => controller.abort(options.signal?.reason);
-  options.signal?.addEventListener("abort", abort, { once: true });
-  const copyOne = async (blob: Descriptor) => {
-    using _place = await places.acquire(controller.signal);
-    if (await destination.hasBlob(blob, { signal: controller.signal })) return meter.done(blob, true);
-    meter.start(blob);
-    const open = () => counted(source.openBlob(blob, { signal: controller.signal }), blob, meter);
-    const sent = await destination.putBlob(blob, open, {
-      signal: controller.signal,
-      mountFrom: source.mountFrom,
-    });
-    meter.done(blob, !sent);
-  };
-  try {
-    const largestFirst = [...blobs].sort((a, b) => b.size - a.size);
-    const results = await Promise.allSettled(
-      largestFirst.map(blob =>
-        copyOne(blob).catch(error => {
-          controller.abort(error);
-          throw error;
-        }),
-      ),
-    );
-    if (results.some(result => result.status === "rejected"))
-      throw wrapError(
-        `copy ${source.name} to ${destination.name}`,
-        options.signal?.aborted ? options.signal.reason : controller.signal.reason,
-      );
-  } finally {
-    options.signal?.removeEventListener("abort", abort);
-  }
-}
-
-async function* counted(
-  chunks: AsyncIterable<Uint8Array>,
-  blob: Descriptor,
-  meter: ProgressMeter,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  let bytes = 0;
-  for await (const chunk of chunks) {
-    bytes += chunk.byteLength;
-    meter.bytes(blob, bytes);
-    yield chunk;
-  }
-}
-
-async function reading<T>(source: ImageSource, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw wrapError(source.name, error);
-  }
-}
-
-function checkSize(manifest: ManifestBytes, entry: Descriptor, source: ImageSource): void {
-  if (manifest.bytes.byteLength !== entry.size)
-    throw new OcidError(
-      "DATA_LOSS",
-      `${source.name}: manifest ${entry.digest} has ${manifest.bytes.byteLength} bytes, the index says ${entry.size}`,
-    );
+async function putManifest(manifest: ManifestBytes, named: boolean, context: CopyContext): Promise<void> {
+  const { destination, signal } = context;
+  signal?.throwIfAborted();
+  await onSide("destination", destination.name, () => destination.putManifest(manifest, named, { signal }));
 }

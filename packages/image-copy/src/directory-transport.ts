@@ -1,29 +1,23 @@
-import { createReadStream, existsSync, mkdirSync, statSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { writeAtomic } from "@ocid/base";
-import {
-  type Descriptor,
-  type Digest,
-  digestBytes,
-  digestHex,
-  parseManifest,
-  verifyBytes,
-  verifyStream,
-} from "@ocid/spec";
-import type { BlobDestination, ImageSource, ManifestBytes } from "./image-source.ts";
-import { readCappedFile, writeVerified } from "./layout-transport.ts";
+import { isOcidError, writeAtomic } from "@ocid/base";
+import { type Digest, digestBytes, digestHex, parseManifest, verifyBytes, verifyStream } from "@ocid/spec";
+import { hasBlobFile, writeBlobFile } from "./blob-file.ts";
+import type { BlobDestination, ImageSource } from "./image-source.ts";
+import { pathIdentity } from "./policy-scopes.ts";
+import { readSmallFile } from "./small-file.ts";
+import { readFileFrom } from "./spool.ts";
 
-/** An image of a plain directory: `manifest.json` and blobs by the hex of their digest, as skopeo's `dir:` has it. */
+/** An image of a plain directory: `manifest.json`, and blobs by the hex of their digest, as other tools' `dir:` has it. */
 export function createDirectorySource(directory: string): ImageSource {
+  const name = `dir:${directory}`;
   const blob = (digest: Digest) => join(directory, digestHex(digest));
   return {
-    name: `dir:${directory}`,
-    async getManifest(digest): Promise<ManifestBytes> {
-      const own = join(directory, "manifest.json");
-      const instance = digest === undefined ? own : join(directory, `${digestHex(digest)}.manifest.json`);
-      let bytes = readCappedFile(digest !== undefined && !existsSync(instance) ? own : instance, instance);
+    name,
+    identity: pathIdentity("dir", directory),
+    async getManifest(digest) {
+      const bytes = await readInstance(directory, digest, name);
       if (digest !== undefined) verifyBytes(bytes, { digest, size: bytes.byteLength });
-      bytes = Buffer.from(bytes);
       return {
         descriptor: {
           mediaType: parseManifest(bytes).mediaType,
@@ -33,34 +27,45 @@ export function createDirectorySource(directory: string): ImageSource {
         bytes,
       };
     },
-    openBlob: descriptor =>
-      verifyStream(createReadStream(blob(descriptor.digest), { highWaterMark: 1024 * 1024 }), descriptor),
-    blobSource: async descriptor => ({ kind: "file", path: blob(descriptor.digest) }),
+    openBlob(descriptor, { offset = 0, signal } = {}) {
+      const bytes = readFileFrom(blob(descriptor.digest), offset, signal);
+      return offset === 0 ? verifyStream(bytes, descriptor) : bytes;
+    },
+    blobSource: async ({ digest }) => ({ kind: "file", path: blob(digest) }),
   };
 }
 
 export function createDirectoryDestination(directory: string): BlobDestination {
   const blob = (digest: Digest) => join(directory, digestHex(digest));
-  const hasBlob = async (descriptor: Descriptor) =>
-    existsSync(blob(descriptor.digest)) && statSync(blob(descriptor.digest)).size === descriptor.size;
   return {
     kind: "blobs",
     name: `dir:${directory}`,
-    hasBlob,
-    async putBlob(descriptor, open) {
-      if (await hasBlob(descriptor)) return false;
-      mkdirSync(directory, { recursive: true });
-      await writeVerified(blob(descriptor.digest), verifyStream(open(), descriptor));
-      return true;
-    },
+    hasBlob: descriptor => hasBlobFile(blob(descriptor.digest), descriptor),
+    putBlob: (descriptor, open, options) => writeBlobFile(blob(descriptor.digest), descriptor, open, options),
     async putManifest({ descriptor, bytes }, named) {
-      mkdirSync(directory, { recursive: true });
-      await writeAtomic(
-        join(directory, named ? "manifest.json" : `${digestHex(descriptor.digest)}.manifest.json`),
-        bytes,
-        0o644,
-      );
+      await mkdir(directory, { recursive: true });
+      const file = named ? "manifest.json" : `${digestHex(descriptor.digest)}.manifest.json`;
+      await writeAtomic(join(directory, file), bytes, 0o644);
       if (named) await writeAtomic(join(directory, "version"), "Directory Transport Version: 1.1\n", 0o644);
     },
   };
+}
+
+/** The image of a digest lies beside the index, or is the directory's only one. */
+async function readInstance(
+  directory: string,
+  digest: Digest | undefined,
+  name: string,
+): Promise<Uint8Array> {
+  if (digest !== undefined) {
+    try {
+      return await readSmallFile(
+        join(directory, `${digestHex(digest)}.manifest.json`),
+        `${digest} of ${name}`,
+      );
+    } catch (error) {
+      if (!isOcidError(error, "NOT_FOUND")) throw error;
+    }
+  }
+  return await readSmallFile(join(directory, "manifest.json"), `the manifest of ${name}`);
 }

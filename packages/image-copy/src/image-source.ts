@@ -4,36 +4,72 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface OpenBlobOptions extends CallOptions {
+  /** First byte wanted, for a download that goes on. Only reads from the start are verified by the source. Default 0. */
+  readonly offset?: number | undefined;
+}
+
 export interface ManifestBytes {
   readonly descriptor: Descriptor;
   readonly bytes: Uint8Array;
 }
 
 /** Where an image is copied from. All it returns is checked by whoever uses it. */
-export interface ImageSource {
+export interface ImageSource extends Partial<AsyncDisposable> {
   /** For people: `docker://registry/repository:tag`, `oci:dir:tag` … */
   readonly name: string;
+  /** What policies know the image by; a source without it cannot be held against a policy. */
+  readonly identity?: PolicyIdentity;
   /** The manifest or index that the source's reference points at, or the one of a digest. */
   getManifest(digest?: Digest, options?: CallOptions): Promise<ManifestBytes>;
   /** A blob's bytes, verified as they come. */
-  openBlob(descriptor: Descriptor, options?: CallOptions): AsyncIterable<Uint8Array>;
+  openBlob(descriptor: Descriptor, options?: OpenBlobOptions): AsyncIterable<Uint8Array>;
   /** Where a blob's bytes can be had without going through this process's main thread; they are not verified yet. */
   blobSource(descriptor: Descriptor, options?: CallOptions): Promise<BlobSource>;
   /** `registry/repository` when blobs could be taken over within a registry. */
   readonly mountFrom?: string;
+  /** The manifest was made up for this copy, so that nobody knows its digest and layers may be compressed freely. */
+  readonly madeUp?: boolean;
+  /** Set where layers are kept unpacked, so that `openBlob` has no layer: the uncompressed tar of the layer at a place. */
+  readonly unpacked?: UnpackedLayers;
 }
 
-/** Where an image is copied to, blob by blob: a registry, a layout, a directory. */
-export interface BlobDestination {
+/** Layers of an image that are kept as files; compressing them again may give another blob than the manifest names. */
+export interface UnpackedLayers {
+  /** Size of the layer's tar in bytes, where it is known without reading it. */
+  sizeOf(at: number): number | undefined;
+  openTar(at: number, options?: CallOptions): AsyncIterable<Uint8Array>;
+}
+
+/** How a policy finds its rules for an image: containers-policy.json(5), "transports". */
+export interface PolicyIdentity {
+  readonly transport: string;
+  /** From the image itself to the widest namespace, most specific first. */
+  readonly scopes: readonly string[];
+  /** `registry/repository:tag` or `…@digest`, where the image is named like that. */
+  readonly reference?: string;
+}
+
+/** Where an image is copied to, blob by blob: a registry, a layout, a directory, an archive. */
+export interface BlobDestination extends Partial<AsyncDisposable> {
   readonly kind: "blobs";
   readonly name: string;
+  /** How layers that are not compressed are wanted; `plain` also has compressed ones unpacked. Default: as they are. */
+  readonly layers?: "compressed" | "plain";
+  /** The only kind of manifest that the destination can hold, where there is but one; it cannot hold indexes then. */
+  readonly format?: "docker";
   hasBlob(descriptor: Descriptor, options?: CallOptions): Promise<boolean>;
-  /** Stores a blob; returns false when the destination already had it or took it over by itself. */
+  /**
+   * Stores a blob; returns false when the destination already had it or took it over by itself. `open` may be called
+   * again, and with the first byte wanted: what was kept of an interrupted copy is not read again.
+   */
   putBlob(
     descriptor: Descriptor,
-    open: () => AsyncIterable<Uint8Array>,
+    open: (offset?: number) => AsyncIterable<Uint8Array>,
     options?: CallOptions & { readonly mountFrom?: string | undefined },
   ): Promise<boolean>;
   /** Stores a manifest; `named` makes the destination's reference point at it. */
   putManifest(manifest: ManifestBytes, named: boolean, options?: CallOptions): Promise<void>;
+  /** Called once after everything is there, where that takes more than the manifests. */
+  commit?(options?: CallOptions): Promise<void>;
 }

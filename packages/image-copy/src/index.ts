@@ -1,16 +1,43 @@
+export { findPartialBlobs, type PartialBlob } from "./blob-file.ts";
 export { type CompareOptions, type Comparison, compareImage, type Verdict } from "./compare-image.ts";
+export { copyImageEvents } from "./copy-events.ts";
 export { type CopyOptions, type CopyResult, copyImage } from "./copy-image.ts";
+export type { CopySide } from "./copy-side.ts";
 export { createDirectoryDestination, createDirectorySource } from "./directory-transport.ts";
-export { type ImageName, parseImageName, referenceOf } from "./image-name.ts";
-export type { BlobDestination, CallOptions, ImageSource, ManifestBytes } from "./image-source.ts";
-export { type ImportOptions, importDirectory } from "./import-image.ts";
+export {
+  createDockerArchiveDestination,
+  createDockerArchiveWriter,
+  type DockerArchiveWriter,
+} from "./docker-archive-destination.ts";
+export { listDockerArchive, openDockerArchiveSource } from "./docker-archive-source.ts";
+export { type ImageName, parseImageName, referenceOf, type StoreLocation } from "./image-name.ts";
+export type {
+  BlobDestination,
+  CallOptions,
+  ImageSource,
+  ManifestBytes,
+  OpenBlobOptions,
+  PolicyIdentity,
+  UnpackedLayers,
+} from "./image-source.ts";
+export { type ImportOptions, importImage } from "./import-image.ts";
 export { type ImageInspection, inspectImage } from "./inspect-image.ts";
+export type { LayerCompression, ManifestFormat } from "./layer-media-type.ts";
 export { createLayoutDestination, createLayoutSource } from "./layout-transport.ts";
-export type { ImageRecord, ImageStorePort, LayerRecord, StagedLayer, StageLayerRequest } from "./ports.ts";
+export { createOciArchiveDestination, openOciArchiveSource } from "./oci-archive-transport.ts";
+export { createImageDestination, type ImageBackends, openImageSource } from "./open-image.ts";
+export { type ImagePolicy, loadPolicy, parsePolicy } from "./policy.ts";
+export type { PolicyRequirement } from "./policy-requirement.ts";
+export type {
+  ImageRecord,
+  ImageStorePort,
+  LayerRecord,
+  PutImageRequest,
+  StagedLayer,
+  StageLayerRequest,
+} from "./ports.ts";
 export type { CopyProgress, OnProgress } from "./progress.ts";
 export { createRegistryDestination, createRegistrySource } from "./registry-transport.ts";
-export {
-  createStorageDestination,
-  createStorageSource,
-  type StorageDestination,
-} from "./storage-transport.ts";
+export { createStorageDestination, type StorageDestination, storedNames } from "./storage-destination.ts";
+export { createStorageSource } from "./storage-source.ts";
+export { verifyStoredImage } from "./verify-stored-image.ts";

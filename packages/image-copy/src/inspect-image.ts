@@ -1,6 +1,4 @@
 import {
-  choosePlatform,
-  currentPlatform,
   type Descriptor,
   type Digest,
   type ImageConfig,
@@ -8,10 +6,11 @@ import {
   isImageDescriptor,
   type Platform,
   parseImageConfig,
-  parseManifest,
 } from "@ocid/spec";
+import { isImageConfig } from "./convert-manifest.ts";
 import type { CallOptions, ImageSource } from "./image-source.ts";
-import { collect } from "./storage-transport.ts";
+import { readConfig } from "./read-config.ts";
+import { resolveImage } from "./resolve-image.ts";
 
 /** What can be told of an image without fetching a layer. */
 export interface ImageInspection {
@@ -24,47 +23,38 @@ export interface ImageInspection {
   /** Digest and manifest of the image that was chosen. */
   readonly manifestDigest: Digest;
   readonly manifest: ImageManifest;
+  /** Of an artifact that is no image: of no platform, without layers or labels. */
   readonly config: ImageConfig;
+  readonly labels: Readonly<Record<string, string>>;
   readonly layers: readonly Descriptor[];
   /** Raw bytes of what the name points at. */
   readonly raw: Uint8Array;
   readonly rawConfig: Uint8Array;
 }
 
+/** Reads manifest and config, for the machine's platform where none is asked for. */
 export async function inspectImage(
   source: ImageSource,
   options: CallOptions & { readonly platform?: Platform | undefined } = {},
 ): Promise<ImageInspection> {
-  const top = await source.getManifest(undefined, options);
-  const parsed = parseManifest(top.bytes, top.descriptor.mediaType);
-  const chosen =
-    parsed.kind === "index"
-      ? choosePlatform(parsed.index, options.platform ?? currentPlatform())
-      : top.descriptor;
-  const bytes =
-    parsed.kind === "index" ? (await source.getManifest(chosen.digest, options)).bytes : top.bytes;
-  const image = parsed.kind === "index" ? parseManifest(bytes, chosen.mediaType) : parsed;
-  if (image.kind !== "image")
-    return await inspectImage(
-      { ...source, getManifest: (digest, more) => source.getManifest(digest ?? chosen.digest, more) },
-      options,
-    );
-  const rawConfig = await collect(source, image.manifest.config, options);
+  const { top, index, manifest, parsed } = await resolveImage(source, options);
+  const rawConfig = await readConfig(source, parsed.config, options);
+  const config = isImageConfig(parsed.config.mediaType) ? parseImageConfig(rawConfig) : artifactConfig;
   return {
     name: source.name,
     digest: top.descriptor.digest,
-    mediaType: parsed.mediaType,
-    platforms:
-      parsed.kind === "index"
-        ? parsed.index.manifests
-            .filter(isImageDescriptor)
-            .flatMap(({ platform, digest }) => (platform ? [{ platform, digest }] : []))
-        : [],
-    manifestDigest: chosen.digest,
-    manifest: image.manifest,
-    config: parseImageConfig(rawConfig),
-    layers: image.manifest.layers,
+    mediaType: top.descriptor.mediaType,
+    platforms: (index?.parsed.manifests ?? [])
+      .filter(isImageDescriptor)
+      .flatMap(({ platform, digest }) => (platform ? [{ platform, digest }] : [])),
+    manifestDigest: manifest.descriptor.digest,
+    manifest: parsed,
+    config,
+    labels: config.config?.Labels ?? {},
+    layers: parsed.layers,
     raw: top.bytes,
     rawConfig,
   };
 }
+
+const artifactConfig: ImageConfig = { os: "", architecture: "", rootfs: { type: "layers", diff_ids: [] } };

@@ -44,8 +44,14 @@ export interface LayerRecord {
   readonly compressedSize: number | undefined;
 }
 
+interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** What copying to and from local storage needs of a store; `@ocid/storage` fits it. */
 export interface ImageStorePort {
+  /** The graph root, by which policies know the store. */
+  readonly root?: string;
   listImages(): Promise<readonly ImageRecord[]>;
   /** By name, id, unique id prefix, or `repository@digest`. */
   findImage(reference: string): Promise<ImageRecord | undefined>;
@@ -57,17 +63,19 @@ export interface ImageStorePort {
   /** Fetches, verifies and unpacks into a place beside the store; publish it with `commitLayer` or dispose of it. */
   stageLayer(request: StageLayerRequest): Promise<StagedLayer>;
   /** Publishes a staged layer on top of those below it (diffIDs from the base up), durably; finding it there already is success. */
-  commitLayer(staged: StagedLayer, below: readonly DiffId[]): Promise<LayerRecord>;
+  commitLayer(staged: StagedLayer, below: readonly DiffId[], options?: CallOptions): Promise<LayerRecord>;
   /** The layer's uncompressed tar, bit for bit; its digest is the diffID. */
-  openLayerTar(layerId: string): AsyncIterable<Uint8Array>;
+  openLayerTar(layerId: string, options?: CallOptions): AsyncIterable<Uint8Array>;
   /** Publishes an image whose layers are there, or adds the names and data to the one with this id. A name moves from the image that had it. */
-  putImage(request: {
-    readonly id: string;
-    readonly names: readonly string[];
-    /** All its diffIDs, from the base up. */
-    readonly stack: readonly DiffId[];
-    readonly created?: string | undefined;
-    /** In this order: config, index if any, `manifest-<digest>`, `manifest`. */
-    readonly bigData: readonly { readonly key: string; readonly bytes: Uint8Array }[];
-  }): Promise<ImageRecord>;
+  putImage(request: PutImageRequest, options?: CallOptions): Promise<ImageRecord>;
+}
+
+export interface PutImageRequest {
+  readonly id: string;
+  readonly names: readonly string[];
+  /** All its diffIDs, from the base up. */
+  readonly stack: readonly DiffId[];
+  readonly created?: string | undefined;
+  /** In this order: config, index if any, `manifest-<digest>`, `manifest`. */
+  readonly bigData: readonly { readonly key: string; readonly bytes: Uint8Array }[];
 }

@@ -13,7 +13,7 @@ export interface CopyProgress {
 
 export type OnProgress = (event: CopyProgress) => void;
 
-/** Adds blobs' progress up. */
+/** Adds blobs' progress up. A blob that occurs twice counts once. */
 export class ProgressMeter {
   readonly #listener: OnProgress | undefined;
   readonly #bytes = new Map<string, number>();
@@ -25,19 +25,38 @@ export class ProgressMeter {
   }
 
   expect(descriptors: readonly Descriptor[]): void {
-    for (const { size } of descriptors) this.#total += size;
+    for (const { digest, size } of descriptors) {
+      if (this.#bytes.has(digest)) continue;
+      this.#bytes.set(digest, 0);
+      this.#total += size;
+    }
   }
 
   start(descriptor: Descriptor): void {
-    this.#tell("start", descriptor, 0);
+    this.#tell("start", descriptor, this.#bytes.get(descriptor.digest) ?? 0);
   }
 
   bytes(descriptor: Descriptor, bytes: number): void {
-    this.#tell("bytes", descriptor, bytes);
+    this.#tell("bytes", descriptor, Math.min(bytes, descriptor.size));
   }
 
   done(descriptor: Descriptor, skipped: boolean): void {
     this.#tell(skipped ? "skipped" : "done", descriptor, descriptor.size);
+  }
+
+  /** Passes a blob's bytes on and counts them, from the `offset` at which they begin. */
+  async *count(
+    descriptor: Descriptor,
+    offset: number,
+    chunks: AsyncIterable<Uint8Array>,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    let bytes = offset;
+    if (offset > 0) this.bytes(descriptor, bytes);
+    for await (const chunk of chunks) {
+      bytes += chunk.byteLength;
+      this.bytes(descriptor, bytes);
+      yield chunk;
+    }
   }
 
   #tell(kind: CopyProgress["kind"], descriptor: Descriptor, bytes: number): void {

@@ -1,46 +1,59 @@
+import { codeOf, OcidError } from "@ocid/base";
 import type { RegistryClient } from "@ocid/registry";
 import { type Digest, formatReference, type Reference, referenceName } from "@ocid/spec";
 import type { BlobDestination, ImageSource } from "./image-source.ts";
+import { registryIdentity } from "./policy-scopes.ts";
 
 /** An image in a registry. */
 export function createRegistrySource(client: RegistryClient, reference: Reference): ImageSource {
-  const of = (digest?: Digest): Reference =>
-    digest === undefined
-      ? pinned(reference)
-      : { registry: reference.registry, repository: reference.repository, digest };
+  const name = `docker://${formatReference(reference)}`;
+  const { registry, repository } = reference;
   return {
-    name: `docker://${formatReference(reference)}`,
+    name,
+    identity: registryIdentity(reference),
     mountFrom: referenceName(reference),
-    getManifest: (digest, options) => client.fetchManifest(of(digest), options),
-    openBlob: (descriptor, options) => client.openBlob(reference, descriptor, options),
+    // With a digest the tag has no say in what is fetched.
+    getManifest: (digest = reference.digest, options) =>
+      client.fetchManifest(digest === undefined ? reference : { registry, repository, digest }, options),
+    openBlob: (descriptor, options) =>
+      brokenOff(
+        client.openBlob(reference, descriptor, { offset: options?.offset ?? 0, signal: options?.signal }),
+        descriptor.digest,
+      ),
     blobSource: (descriptor, options) => client.blobSource(reference, descriptor, options),
   };
 }
 
-/** With a digest the tag has no say in what is fetched. */
-function pinned(reference: Reference): Reference {
-  return reference.digest === undefined
-    ? reference
-    : { registry: reference.registry, repository: reference.repository, digest: reference.digest };
-}
-
 export function createRegistryDestination(client: RegistryClient, reference: Reference): BlobDestination {
+  const { registry, repository } = reference;
   return {
     kind: "blobs",
     name: `docker://${formatReference(reference)}`,
+    layers: "compressed",
     hasBlob: (descriptor, options) => client.hasBlob(reference, descriptor.digest, options),
-    async putBlob(descriptor, open, options = {}) {
-      const sameRegistry =
-        options.mountFrom?.startsWith(`${reference.registry}/`) &&
-        options.mountFrom !== referenceName(reference);
-      const mountFrom = sameRegistry ? options.mountFrom!.slice(reference.registry.length + 1) : undefined;
-      return (await client.pushBlob(reference, descriptor, open, { signal: options.signal, mountFrom })).sent;
+    async putBlob(descriptor, open, { signal, mountFrom } = {}) {
+      const sameRegistry = mountFrom?.startsWith(`${registry}/`) && mountFrom !== referenceName(reference);
+      const from = sameRegistry ? mountFrom!.slice(registry.length + 1) : undefined;
+      return (await client.pushBlob(reference, descriptor, () => open(), { signal, mountFrom: from })).sent;
     },
     async putManifest({ bytes, descriptor }, named, options) {
-      const target: Reference = named
-        ? reference
-        : { registry: reference.registry, repository: reference.repository, digest: descriptor.digest };
+      const target = named ? reference : { registry, repository, digest: descriptor.digest };
       await client.pushManifest(target, bytes, descriptor.mediaType, options);
     },
   };
+}
+
+/** A connection that breaks in the middle of a body has no code of the registry's; what comes after may be asked for again. */
+async function* brokenOff(
+  chunks: AsyncIterable<Uint8Array>,
+  digest: Digest,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* chunks;
+  } catch (error) {
+    const { code } = error as { readonly code?: unknown };
+    if (codeOf(error) === "UNKNOWN" && typeof code === "string" && code.startsWith("UND_ERR_"))
+      throw new OcidError("UNAVAILABLE", `the connection broke while ${digest} was read`, { cause: error });
+    throw error;
+  }
 }

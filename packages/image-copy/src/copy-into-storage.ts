@@ -1,0 +1,208 @@
+import { linkSignal, OcidError } from "@ocid/base";
+import {
+  type Descriptor,
+  type DiffId,
+  type Digest,
+  digestHex,
+  type ImageManifest,
+  mediaTypes,
+  parseImageConfig,
+} from "@ocid/spec";
+import { isImageConfig } from "./convert-manifest.ts";
+import { refuseForeignLayers } from "./copy-blobs.ts";
+import { onSide, readingFrom, sideError } from "./copy-side.ts";
+import type { CallOptions, ImageSource } from "./image-source.ts";
+import type { ImageRecord, ImageStorePort, StagedLayer } from "./ports.ts";
+import type { ProgressMeter } from "./progress.ts";
+import { readConfig } from "./read-config.ts";
+import type { ResolvedImage } from "./resolve-image.ts";
+import type { StorageDestination } from "./storage-destination.ts";
+
+interface StorageCopy extends CallOptions {
+  readonly source: ImageSource;
+  readonly destination: StorageDestination;
+  readonly image: ResolvedImage;
+  readonly meter: ProgressMeter;
+}
+
+/**
+ * Fetches and unpacks the layers that the store does not have, several at once, and publishes the image. Layers are
+ * published from the base up as they become ready; the image last.
+ */
+export async function copyIntoStorage(copy: StorageCopy): Promise<ImageRecord> {
+  const { source, destination, image, meter, signal } = copy;
+  const { config: configDescriptor, layers } = image.parsed;
+  const configBytes = await readImageConfig(copy);
+  const config = parseImageConfig(configBytes);
+  const stack = config.rootfs.diff_ids;
+  if (stack.length !== layers.length)
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `${source.name} has ${layers.length} layers, but its config names ${stack.length}`,
+    );
+  refuseForeignLayers(layers, source.name);
+  meter.expect([configDescriptor, ...layers]);
+  meter.done(configDescriptor, false);
+  await copyLayers(copy, image.parsed, stack);
+  signal?.throwIfAborted();
+  const { index, manifest } = image;
+  return await onSide("destination", destination.name, () =>
+    destination.store.putImage(
+      {
+        id: digestHex(configDescriptor.digest),
+        names: destination.names,
+        stack,
+        created: isTimestamp(config.created) ? config.created : undefined,
+        bigData: [
+          { key: configDescriptor.digest, bytes: configBytes },
+          ...(index ? [{ key: `manifest-${index.descriptor.digest}`, bytes: index.bytes }] : []),
+          { key: `manifest-${manifest.descriptor.digest}`, bytes: manifest.bytes },
+          { key: "manifest", bytes: manifest.bytes },
+        ],
+      },
+      { signal },
+    ),
+  );
+}
+
+async function readImageConfig({ source, image, signal }: StorageCopy): Promise<Uint8Array> {
+  const { config } = image.parsed;
+  if (!isImageConfig(config.mediaType))
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `${source.name} is an artifact (${config.mediaType}), not an image that can be run`,
+    );
+  return await readConfig(source, config, { signal });
+}
+
+function isTimestamp(text: string | undefined): boolean {
+  return (
+    text !== undefined &&
+    /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/.test(text) &&
+    !Number.isNaN(Date.parse(text))
+  );
+}
+
+async function copyLayers(
+  copy: StorageCopy,
+  { layers }: ImageManifest,
+  stack: readonly DiffId[],
+): Promise<void> {
+  const { source, destination, meter } = copy;
+  const { store } = destination;
+  const missing: number[] = [];
+  for (const [at, layer] of layers.entries()) {
+    const found = await onSide("destination", destination.name, () =>
+      store.findLayer(stack.slice(0, at + 1)),
+    );
+    if (found) meter.done(layer, true);
+    else missing.push(at);
+  }
+  using link = linkSignal(copy.signal);
+  let failure: { readonly error: unknown } | undefined;
+  const fail = (error: unknown) => {
+    failure ??= { error };
+    link.abort(error);
+  };
+  const staged = stageAll(copy, layers, stack, missing, link.signal, fail);
+  try {
+    for (const at of missing) {
+      await using layer = await staged.get(at)!;
+      staged.delete(at);
+      await onSide("destination", destination.name, () =>
+        store.commitLayer(layer, stack.slice(0, at), { signal: link.signal }),
+      );
+      meter.done(layers[at]!, false);
+    }
+  } catch (error) {
+    fail(error);
+    await Promise.all(
+      [...staged.values()].map(work => work.then(layer => layer[Symbol.asyncDispose]()).catch(() => {})),
+    );
+    copy.signal?.throwIfAborted();
+    throw sideError("source", source.name, failure!.error);
+  }
+}
+
+/** Begins with the largest: it decides when the last one is done. The store's threads keep the rest waiting. */
+function stageAll(
+  { source, destination, meter }: StorageCopy,
+  layers: readonly Descriptor[],
+  stack: readonly DiffId[],
+  missing: readonly number[],
+  signal: AbortSignal,
+  fail: (error: unknown) => void,
+): Map<number, Promise<StagedLayer>> {
+  const staged = new Map<number, Promise<StagedLayer>>();
+  const byDigest = new Map<Digest, Promise<unknown>>();
+  for (const at of [...missing].sort((a, b) => layers[b]!.size - layers[a]!.size)) {
+    const descriptor = layers[at]!;
+    const stage = async (): Promise<StagedLayer> => {
+      signal.throwIfAborted();
+      meter.start(descriptor);
+      return await stageLayer(
+        source,
+        destination.store,
+        { at, descriptor, diffId: stack[at]! },
+        meter,
+        signal,
+      );
+    };
+    // A layer that occurs twice is fetched twice, but not at the same time: both would keep their pieces in one place.
+    const before = byDigest.get(descriptor.digest);
+    const work = before === undefined ? stage() : before.then(stage);
+    work.catch(fail);
+    byDigest.set(descriptor.digest, work);
+    staged.set(at, work);
+  }
+  return staged;
+}
+
+async function stageLayer(
+  source: ImageSource,
+  store: ImageStorePort,
+  {
+    at,
+    descriptor,
+    diffId,
+  }: { readonly at: number; readonly descriptor: Descriptor; readonly diffId: DiffId },
+  meter: ProgressMeter,
+  signal: AbortSignal,
+): Promise<StagedLayer> {
+  const { unpacked } = source;
+  if (unpacked === undefined) {
+    const blob = await onSide("source", source.name, () => source.blobSource(descriptor, { signal }));
+    const onBytes = (bytes: number) => meter.bytes(descriptor, bytes);
+    return await store.stageLayer({ descriptor, source: blob, diffId, signal, onBytes });
+  }
+  const size = unpacked.sizeOf(at) ?? (await sizeOf(unpacked.openTar(at, { signal })));
+  const plain: Descriptor = { mediaType: mediaTypes.ociLayer, digest: diffId, size };
+  return await store.stageLayer({
+    descriptor: plain,
+    source: {
+      kind: "stream",
+      open: (offset, more) =>
+        skipTo(offset, readingFrom(source.name, unpacked.openTar(at, { signal: more ?? signal }))),
+    },
+    diffId,
+    signal,
+    onBytes: bytes => meter.bytes(descriptor, size === 0 ? 0 : Math.floor((bytes / size) * descriptor.size)),
+  });
+}
+
+async function sizeOf(chunks: AsyncIterable<Uint8Array>): Promise<number> {
+  let size = 0;
+  for await (const chunk of chunks) size += chunk.byteLength;
+  return size;
+}
+
+async function* skipTo(
+  offset: number,
+  chunks: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let left = offset;
+  for await (const chunk of chunks) {
+    if (left < chunk.byteLength) yield chunk.subarray(left);
+    left = Math.max(0, left - chunk.byteLength);
+  }
+}

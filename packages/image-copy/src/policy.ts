@@ -1,0 +1,95 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { isOcidError, OcidError } from "@ocid/base";
+import { isObject, parseJsonObject } from "@ocid/spec";
+import type { CallOptions, ImageSource, ManifestBytes, PolicyIdentity } from "./image-source.ts";
+import { type PolicyRequirement, parseRequirements, refuseUnknownKeys } from "./policy-requirement.ts";
+import { readSmallFile } from "./small-file.ts";
+import { checkUniqueKeys } from "./unique-keys.ts";
+
+/** Rules for which images may be used (containers-policy.json(5)). */
+export interface ImagePolicy {
+  /** The rules for an image: of the most specific scope that has any, and only those. */
+  requirementsFor(identity: PolicyIdentity): readonly PolicyRequirement[];
+  /** Fails with PERMISSION_DENIED unless all rules for the image hold. */
+  admit(source: ImageSource, manifest: ManifestBytes, options?: CallOptions): Promise<void>;
+}
+
+type Scopes = ReadonlyMap<string, readonly PolicyRequirement[]>;
+
+/**
+ * Reads policy.json: the given file, or the user's, or /etc/containers/policy.json. NOT_FOUND where there is none: as
+ * with other tools, images are not used without a policy file unless the caller decides so.
+ */
+export async function loadPolicy(path?: string): Promise<ImagePolicy> {
+  const candidates =
+    path === undefined
+      ? [join(homedir(), ".config/containers/policy.json"), "/etc/containers/policy.json"]
+      : [path];
+  for (const candidate of candidates) {
+    try {
+      return parsePolicy(await readSmallFile(candidate, candidate), candidate);
+    } catch (error) {
+      if (!isOcidError(error, "NOT_FOUND")) throw error;
+    }
+  }
+  throw new OcidError("NOT_FOUND", `there is no image policy: ${candidates.join(" or ")} does not exist`);
+}
+
+/** Parses a policy strictly: what is unknown or there twice refuses the whole. `what` names it in errors. */
+export function parsePolicy(bytes: Uint8Array, what = "policy"): ImagePolicy {
+  const document = parseJsonObject(bytes, what);
+  checkUniqueKeys(new TextDecoder().decode(bytes), what);
+  refuseUnknownKeys(document, ["default", "transports"], what);
+  const fallback = parseRequirements(document["default"], `${what}: default`);
+  const transports = parseTransports(document["transports"], what);
+  const requirementsFor = (identity: PolicyIdentity) => {
+    const scopes = transports.get(identity.transport);
+    const scope = [...identity.scopes, ""].find(candidate => scopes?.has(candidate));
+    return scope === undefined ? fallback : scopes!.get(scope)!;
+  };
+  return {
+    requirementsFor,
+    async admit(source) {
+      if (source.identity === undefined)
+        throw new OcidError("PERMISSION_DENIED", `${source.name} has no name that a policy could speak of`);
+      for (const requirement of requirementsFor(source.identity)) enforce(requirement, source.name);
+    },
+  };
+}
+
+function parseTransports(value: unknown, what: string): ReadonlyMap<string, Scopes> {
+  const transports = new Map<string, Scopes>();
+  if (value === undefined) return transports;
+  if (!isObject(value)) throw new OcidError("INVALID_ARGUMENT", `${what}: transports should be an object`);
+  for (const [transport, scopes] of Object.entries(value)) {
+    if (!isObject(scopes))
+      throw new OcidError("INVALID_ARGUMENT", `${what}: transport ${transport} should be an object`);
+    transports.set(
+      transport,
+      new Map(
+        Object.entries(scopes).map(([scope, rules]) => [
+          scope,
+          parseRequirements(rules, `${what}: ${transport}: ${JSON.stringify(scope)}`),
+        ]),
+      ),
+    );
+  }
+  return transports;
+}
+
+function enforce(requirement: PolicyRequirement, name: string): void {
+  switch (requirement.type) {
+    case "insecureAcceptAnything":
+      return;
+    case "reject":
+      throw new OcidError("PERMISSION_DENIED", `the policy rejects ${name}`, { reason: "PolicyRejected" });
+    case "signedBy":
+    case "sigstoreSigned":
+      throw new OcidError(
+        "UNIMPLEMENTED",
+        `the policy wants ${name} to be ${requirement.type}, which cannot be checked yet; the image is not used`,
+        { reason: "PolicyUnsupported" },
+      );
+  }
+}
