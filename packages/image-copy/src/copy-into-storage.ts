@@ -1,4 +1,4 @@
-import { linkSignal, OcidError } from "@ocid/base";
+import { linkSignal, messageOf, OcidError } from "@ocid/base";
 import {
   type Descriptor,
   type DiffId,
@@ -88,7 +88,7 @@ async function copyLayers(
   { layers }: ImageManifest,
   stack: readonly DiffId[],
 ): Promise<void> {
-  const { source, destination, meter } = copy;
+  const { destination, meter } = copy;
   const { store } = destination;
   const missing: number[] = [];
   for (const [at, layer] of layers.entries()) {
@@ -120,8 +120,14 @@ async function copyLayers(
       [...staged.values()].map(work => work.then(layer => layer[Symbol.asyncDispose]()).catch(() => {})),
     );
     copy.signal?.throwIfAborted();
-    throw sideError("source", source.name, failure!.error);
+    throw stagingError(copy, failure!.error);
   }
+}
+
+/** Fetching and unpacking happen in one; the store's disk is told from the source by how the system puts it. */
+function stagingError({ source, destination }: StorageCopy, error: unknown): OcidError {
+  const isDisk = /\b(ENOSPC|EDQUOT|EROFS|EIO|EACCES|EPERM|EMFILE)\b|no space left/i.test(messageOf(error));
+  return isDisk ? sideError("destination", destination.name, error) : sideError("source", source.name, error);
 }
 
 /** Begins with the largest: it decides when the last one is done. The store's threads keep the rest waiting. */

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { OcidError } from "@ocid/base";
+import { isOcidError, OcidError } from "@ocid/base";
 import { compress, decompress } from "@ocid/layer";
 import { type Descriptor, type DiffId, digestAlgorithm, finishDigest } from "@ocid/spec";
 import type { CopyContext } from "./copy-context.ts";
-import { onSide, readingFrom } from "./copy-side.ts";
+import { onSide, readingFrom, sideError } from "./copy-side.ts";
 import { formatOf, type LayerCompression, layerCompression, layerMediaType } from "./layer-media-type.ts";
 import { readFileFrom } from "./spool.ts";
 
@@ -53,11 +53,19 @@ export async function copyBlob(
       source.name,
       meter.count(descriptor, offset, source.openBlob(descriptor, { offset, signal })),
     );
-  const sent = await onSide("destination", destination.name, () =>
-    destination.putBlob(descriptor, open, { signal, mountFrom: source.mountFrom }),
-  );
-  meter.done(descriptor, !sent);
-  return descriptor;
+  try {
+    const sent = await destination.putBlob(descriptor, open, { signal, mountFrom: source.mountFrom });
+    meter.done(descriptor, !sent);
+    return descriptor;
+  } catch (error) {
+    // Wrong bytes are noticed where they arrive, but come from elsewhere.
+    if (isWrongContent(error)) throw sideError("source", source.name, error);
+    throw sideError("destination", destination.name, error);
+  }
+}
+
+function isWrongContent(error: unknown): boolean {
+  return isOcidError(error) && (error.reason === "DigestMismatch" || error.reason === "SizeMismatch");
 }
 
 /** Copies a layer compressed in another way; returns the descriptor that it has then. */

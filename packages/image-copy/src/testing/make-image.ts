@@ -29,6 +29,8 @@ export interface TestImageOptions {
   readonly format?: ManifestFormat;
   readonly platform?: Platform;
   readonly config?: ImageExecution;
+  /** Default: 6, as packages compress; another one stands for blobs of another program. */
+  readonly gzipLevel?: number;
 }
 
 /** An image in memory: a source of copies whose blobs can be looked at, and spoilt. */
@@ -64,7 +66,7 @@ export async function makeTestImage(options: TestImageOptions = {}): Promise<Tes
   const tars = await Promise.all(layers.map(layer => makeTar(layer.files)));
   const diffIds = tars.map(tar => digestBytes(tar) as DiffId);
   const descriptors = layers.map(({ compression = "gzip" }, at) =>
-    keep(layerMediaType(format, compression), squeeze(tars[at]!, compression)),
+    keep(layerMediaType(format, compression), squeeze(tars[at]!, compression, options.gzipLevel ?? 6)),
   );
   const configDescriptor = keep(
     format === "oci" ? mediaTypes.ociConfig : mediaTypes.dockerConfig,
@@ -156,8 +158,8 @@ async function makeTar(files: TestLayer["files"]): Promise<Buffer> {
   return await buffer(tar as AsyncIterable<Buffer>);
 }
 
-function squeeze(tar: Buffer, compression: LayerCompression): Buffer {
-  if (compression === "gzip") return gzipSync(tar, { level: 9 });
+function squeeze(tar: Buffer, compression: LayerCompression, level: number): Buffer {
+  if (compression === "gzip") return gzipSync(tar, { level });
   return compression === "zstd" ? zstdCompressSync(tar) : tar;
 }
 

@@ -156,7 +156,8 @@ async function readSource(source: BlobSource, size: number, signal?: AbortSignal
   }
   if (source.kind === "stream") return await buffer(source.open(0, signal));
   const start = source.offset ?? 0;
-  return await buffer(createReadStream(source.path, { start, end: start + size }));
+  if (size === 0) return Buffer.alloc(0);
+  return await buffer(createReadStream(source.path, { start, end: start + size - 1 }));
 }
 
 async function* chunksOf(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
