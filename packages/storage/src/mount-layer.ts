@@ -13,6 +13,11 @@ export interface MountLayerRequest {
   readonly overlays: readonly string[];
   /** `mountopt` of storage.conf. */
   readonly options: readonly string[];
+  /**
+   * Whether nobody but us writes to the layer: then files are copied up whole and renamed directories too, so that its
+   * changes can be read from its directory alone. A layer of others is mounted the way they have begun.
+   */
+  readonly plainChanges: boolean;
 }
 
 const mountFlags: Readonly<Record<string, MountFlag>> = {
@@ -35,8 +40,13 @@ export function mountLayer(request: MountLayerRequest): void {
   const lowers = lowerPaths(request.overlays, home, id);
   const diff = join(directory, "diff");
   const options = request.options.filter(
-    option => option !== "" && !(option in mountFlags) && !defaultWords.has(option),
+    option =>
+      option !== "" &&
+      !(option in mountFlags) &&
+      !defaultWords.has(option) &&
+      !(request.plainChanges && /^(metacopy|redirect_dir)=/.test(option)),
   );
+  if (request.plainChanges) options.push("redirect_dir=off", "metacopy=off");
   if (readOnly) mountOverlay({ lowers: [diff, ...lowers], target, options, readOnly: true });
   else {
     // The kernel refuses a second mount of what a volatile one has left behind.

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { bindMount, isMountPoint, makePrivate, unmount } from "@ocid/host";
+import { bindMount, isMountPoint, listMounts, makePrivate, unmount } from "@ocid/host";
 import { numberOf, type Row, textOf } from "./go-json.ts";
 import type { Layout } from "./layout.ts";
 import { mountLayer } from "./mount-layer.ts";
@@ -54,7 +54,7 @@ export class Mounts {
   async mount(
     context: LockContext,
     layerId: string,
-    options: { readonly readOnly: boolean; readonly once?: boolean },
+    options: { readonly readOnly: boolean; readonly once?: boolean; readonly plainChanges?: boolean },
   ): Promise<string> {
     using _storage = await takeLock(this.#layout.locks.storage, "write", context);
     this.#prepareHome();
@@ -73,6 +73,7 @@ export class Mounts {
         home: this.#options.home ?? this.#layout.overlay,
         overlays: [this.#layout.overlay, ...this.#options.additional],
         options: this.#options.options,
+        plainChanges: options.plainChanges ?? false,
       });
     const next: Row = { id: layerId, path, count: (users ?? 0) + 1 };
     try {
@@ -117,6 +118,17 @@ export class Mounts {
 
   #find(layerId: string): Row | undefined {
     return this.#records.rows().find(row => row["id"] === layerId && textOf(row, "path") !== undefined);
+  }
+
+  /** Takes the overlay directory's own mount away when nothing is mounted below it, as every user of the store does when it ends. */
+  async releaseHome(context: LockContext): Promise<void> {
+    if (!isMountPoint(this.#layout.overlay)) return;
+    using lock = await takeLock(this.#layout.locks.storage, "write", context);
+    using _layers = await takeLock(this.#layout.locks.layers, "write", context);
+    if (this.#records.rows().some((row: Row) => (numberOf(row, "count") ?? 0) > 0)) return;
+    if (listMounts().some(entry => entry.target.startsWith(`${this.#layout.overlay}/`))) return;
+    lock.touch();
+    unmount(this.#layout.overlay, { lazy: true });
   }
 
   /** Other programs bind the overlay directory on itself and detach it when nothing is mounted: so do we, before the first mount. */

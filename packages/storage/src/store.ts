@@ -1,13 +1,18 @@
 import { join } from "node:path";
 import { type Logger, OcidError, silentLogger } from "@ocid/base";
-import { createLayerPool, type LayerPool } from "@ocid/layer";
+import { createLayerPool, createLayerTar, type LayerPool } from "@ocid/layer";
 import type { DiffId } from "@ocid/spec";
 import type { BigData } from "./big-data.ts";
 import { type CheckOptions, checkStore, type Finding } from "./check-store.ts";
 import { type Collected, type CollectOptions, collectGarbage } from "./collect-garbage.ts";
 import { commitLayer } from "./commit-layer.ts";
 import { type ContainerRecord, ContainerRecords } from "./container-records.ts";
-import { type CreateContainerRequest, createContainer, removeContainer } from "./create-container.ts";
+import {
+  type CreateContainerRequest,
+  containerLayerMark,
+  createContainer,
+  removeContainer,
+} from "./create-container.ts";
 import { type DiskUsage, diskUsage } from "./disk-usage.ts";
 import { findImage } from "./find-image.ts";
 import { refuseForeignShapes } from "./foreign-shapes.ts";
@@ -115,7 +120,9 @@ export class Store implements AsyncDisposable {
     this.#layerUsage = new LayerUsage(parts.layout);
   }
 
+  /** Ends the use of the store; what is mounted stays. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#parts.mounts.releaseHome(lockContext(this.#parts, {}));
     if (this.#ownsPool) await this.#parts.pool[Symbol.asyncDispose]();
   }
 
@@ -260,6 +267,7 @@ export class Store implements AsyncDisposable {
     const path = await mounts.mount(lockContext(this.#parts, options), layerId, {
       readOnly: false,
       once: true,
+      plainChanges: isOurs(this.#parts.layers.find(layerId)),
     });
     return { path };
   }
@@ -278,6 +286,20 @@ export class Store implements AsyncDisposable {
   /** Disk space of a container's writable layer. */
   async containerUsage(id: string, options: CallOptions = {}): Promise<DiskUsage> {
     return await this.#writableUsage(this.#getContainer(id).layerId, options);
+  }
+
+  /**
+   * What a container of ours has changed, as an uncompressed layer. UNIMPLEMENTED for containers of other programs,
+   * whose changes may lie on the disk in pieces.
+   */
+  openContainerDiff(id: string, options: CallOptions = {}): AsyncIterable<Uint8Array> {
+    const { layerId } = this.#getContainer(id);
+    if (!isOurs(this.#parts.layers.find(layerId)))
+      throw new OcidError(
+        "UNIMPLEMENTED",
+        `container ${id} was made by another program; ask that program for its changes`,
+      );
+    return createLayerTar(join(this.#parts.layout.overlay, layerId, "diff"), options);
   }
 
   // Care
@@ -384,6 +406,10 @@ export class Store implements AsyncDisposable {
     if (!container) throw new OcidError("NOT_FOUND", `container ${id} is not in the store ${this.root}`);
     return container;
   }
+}
+
+function isOurs(layer: LayerRecord | undefined): boolean {
+  return layer?.metadata === containerLayerMark;
 }
 
 function total(parts: readonly DiskUsage[]): DiskUsage {

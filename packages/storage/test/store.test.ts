@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isMountPoint } from "@ocid/host";
 import { type DiffId, digestBytes, digestHex } from "@ocid/spec";
@@ -127,6 +128,30 @@ describe("containers", () => {
     await store.removeContainer(id);
     expect(isMountPoint(path)).toBe(false);
     expect(await store.listContainers()).toEqual([]);
+  });
+
+  test("what one has changed is a layer of its own", async () => {
+    const id = "d".repeat(64);
+    await store.createContainer({ id, name: "changes", imageId: image.id });
+    const { path } = await store.mountContainer(id);
+    writeFileSync(join(path, "etc/added"), "changed");
+    rmSync(join(path, "etc/passwd"));
+    execFileSync("mv", [join(path, "www"), join(path, "moved")]);
+    const tar = join(root.path, "diff.tar");
+    await writeFile(tar, store.openContainerDiff(id));
+    expect(execFileSync("tar", ["-tf", tar], { encoding: "utf8" }).trim().split("\n").sort()).toEqual(
+      ["etc/", "etc/.wh.passwd", "etc/added", "moved/", "moved/index.html", ".wh.www"].sort(),
+    );
+    await store.removeContainer(id);
+    podman("create", "--name", "foreign", "--network", "none", "localhost/box:1", "true");
+    const [foreign] = await store.listContainers();
+    expect(() => store.openContainerDiff(foreign!.id)).toThrow(
+      expect.objectContaining({ code: "UNIMPLEMENTED" }),
+    );
+    await expect(store.removeImage("localhost/box:1")).rejects.toMatchObject({
+      message: expect.stringContaining("foreign"),
+    });
+    podman("rm", "foreign");
   });
 
   test("a name is given once", async () => {
