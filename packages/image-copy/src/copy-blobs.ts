@@ -52,6 +52,8 @@ export async function copyBlobs(manifest: ManifestBytes, context: CopyContext): 
   await runParallel(largestFirst, blobsAtOnce, context.signal);
 
   const results = layers.map(layer => copied.get(layer.digest)!);
+  if (format !== formatOf(manifest.descriptor.mediaType))
+    context.changes.add(`the manifest is in ${format} format, which ${context.destination.name} is to hold`);
   const changed = changes || results.some((result, at) => result.digest !== layers[at]!.digest);
   return changed ? convertManifest(manifest, parsed.manifest, results, format) : manifest;
 }

@@ -13,4 +13,6 @@ export interface CopyContext extends CallOptions {
   readonly format: ManifestFormat | undefined;
   readonly layerCompression: LayerCompression | undefined;
   readonly preserveDigests: boolean;
+  /** Why manifests are not what they were, in words. */
+  readonly changes: Set<string>;
 }

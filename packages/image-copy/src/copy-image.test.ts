@@ -60,10 +60,7 @@ describe("copyImage", () => {
     await using back = await openImageSource(at("oci:@back"), backends);
     const { manifest, layers } = await inspectImage(back);
     expect(manifest.config.digest).toBe(image.configDigest);
-    expect(layers.map(layer => layer.mediaType)).toEqual([
-      mediaTypes.dockerLayerGzip,
-      mediaTypes.dockerLayerGzip,
-    ]);
+    expect(layers.map(layer => layer.mediaType)).toEqual([mediaTypes.ociLayerGzip, mediaTypes.ociLayerGzip]);
   });
 
   it("packs layers of storage anew when they were compressed by another program", async () => {
@@ -80,6 +77,15 @@ describe("copyImage", () => {
       preserveDigests: true,
     });
     expect(there.digest).toBe(image.manifest.descriptor.digest);
+  });
+
+  it("converts what readers of a layout would not find, but not when digests count", async () => {
+    const image = await makeTestImage({ format: "docker" });
+    const result = await copy(image, "oci:@layout:1");
+    expect(result.sourceDigest).toBe(image.manifest.descriptor.digest);
+    expect(result.changes).toEqual([expect.stringContaining("oci format")]);
+    const kept = await copy(image, "oci:@layout:2", { preserveDigests: true });
+    expect(kept).toMatchObject({ digest: image.manifest.descriptor.digest, changes: [] });
   });
 
   it("does not move what is there", async () => {

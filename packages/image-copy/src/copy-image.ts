@@ -49,6 +49,8 @@ export interface CopyResult {
   readonly sourceDigest: Digest;
   /** Of the index through which the image was found, if any. */
   readonly indexDigest: Digest | undefined;
+  /** Why manifests had to change, if they had to. */
+  readonly changes: readonly string[];
   /** In storage. */
   readonly image: ImageRecord | undefined;
 }
@@ -72,9 +74,10 @@ export async function copyImage(
     destination,
     meter: new ProgressMeter(options.onProgress),
     spool,
-    format: destination.format ?? options.format,
+    format: chooseFormat(destination, options),
     layerCompression: options.layerCompression,
     preserveDigests: options.preserveDigests ?? false,
+    changes: new Set(),
     signal: options.signal,
   };
   const result =
@@ -82,7 +85,20 @@ export async function copyImage(
       ? await copyTop(context, options)
       : await copyOnePlatform(context, options);
   await onSide("destination", destination.name, async () => destination.commit?.(options));
-  return result;
+  return { ...result, changes: [...context.changes] };
+}
+
+/** What is asked for, or what readers expect; without need nothing is converted that would lose its digest. */
+function chooseFormat(destination: BlobDestination, options: CopyOptions): ManifestFormat | undefined {
+  if (destination.holdsOtherFormats === false) {
+    if (options.format !== undefined && options.format !== destination.format)
+      throw new OcidError(
+        "INVALID_ARGUMENT",
+        `${destination.name} cannot hold manifests in ${options.format} format`,
+      );
+    return destination.format;
+  }
+  return options.format ?? (options.preserveDigests ? undefined : destination.format);
 }
 
 async function copyToStorage(
@@ -107,10 +123,18 @@ async function copyToStorage(
     signal: options.signal,
   });
   const { digest } = image.manifest.descriptor;
-  return { digest, sourceDigest: digest, indexDigest: image.index?.descriptor.digest, image: record };
+  return {
+    digest,
+    sourceDigest: digest,
+    indexDigest: image.index?.descriptor.digest,
+    changes: [],
+    image: record,
+  };
 }
 
-async function copyOnePlatform(context: CopyContext, options: CopyOptions): Promise<CopyResult> {
+type CopyOutcome = Omit<CopyResult, "changes">;
+
+async function copyOnePlatform(context: CopyContext, options: CopyOptions): Promise<CopyOutcome> {
   const image = await resolveImage(context.source, options);
   await options.policy?.admit(context.source, image.manifest, options);
   const manifest = await copyBlobs(image.manifest, context);
@@ -123,7 +147,7 @@ async function copyOnePlatform(context: CopyContext, options: CopyOptions): Prom
   };
 }
 
-async function copyTop(context: CopyContext, options: CopyOptions): Promise<CopyResult> {
+async function copyTop(context: CopyContext, options: CopyOptions): Promise<CopyOutcome> {
   const top = await getTop(context.source, options);
   const copied = await copyTree(top, context, options, 0);
   await putManifest(copied, true, context);
@@ -149,13 +173,13 @@ async function copyTree(
     return await copyBlobs(top, context);
   }
   if (depth >= maxIndexDepth) throw tooDeep(source);
-  if (destination.format !== undefined)
+  if (destination.holdsIndexes === false)
     throw new OcidError(
       "INVALID_ARGUMENT",
       `${destination.name} holds one platform of an image; ask for one only`,
     );
   const format = context.format ?? formatOf(top.descriptor.mediaType);
-  const entries = chooseEntries(parsed.index, options.platforms, format, context);
+  const entries = chooseEntries(parsed.index, options.platforms, format);
   const copied: Descriptor[] = [];
   for (const entry of entries) {
     const child = await copyTree(await getEntry(source, entry, options), context, options, depth + 1);
@@ -172,6 +196,8 @@ async function copyTree(
       "FAILED_PRECONDITION",
       `copying ${source.name} to ${destination.name} changes its index, so digests cannot be preserved`,
     );
+  if (copied.length !== parsed.index.manifests.length)
+    context.changes.add("the index names the platforms asked for only");
   return convertIndex(top, parsed.index, copied, format);
 }
 
@@ -179,14 +205,11 @@ function chooseEntries(
   index: ImageIndex,
   platforms: readonly Platform[] | undefined,
   format: ManifestFormat,
-  { format: asked }: CopyContext,
 ): readonly Descriptor[] {
   if (platforms !== undefined)
     return [...new Set(platforms.map(platform => choosePlatform(index, platform)))];
   // Docker's lists have no place for what builders put beside the images.
-  return asked === "docker" && format === "docker"
-    ? index.manifests.filter(isImageDescriptor)
-    : index.manifests;
+  return format === "docker" ? index.manifests.filter(isImageDescriptor) : index.manifests;
 }
 
 async function putManifest(manifest: ManifestBytes, named: boolean, context: CopyContext): Promise<void> {

@@ -133,6 +133,12 @@ async function putTar(
         "FAILED_PRECONDITION",
         `layer ${descriptor.digest} of ${source.name} cannot be compressed as it was, so digests cannot be preserved`,
       );
+    if (!same)
+      context.changes.add(
+        source.unpacked === undefined
+          ? `layers are ${wanted === "none" ? "no longer compressed" : `compressed with ${wanted}`}`
+          : `layers of ${source.name} were kept unpacked and have been compressed again`,
+      );
     const result = same
       ? descriptor
       : {

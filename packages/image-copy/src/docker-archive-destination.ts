@@ -37,6 +37,8 @@ export function createDockerArchiveWriter(path: string): DockerArchiveWriter {
       name: archiveName(path, reference),
       layers: "plain",
       format: "docker",
+      holdsOtherFormats: false,
+      holdsIndexes: false,
       async hasBlob(descriptor) {
         await refuseExisting(path);
         return written.has(memberName(descriptor));

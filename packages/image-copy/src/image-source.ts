@@ -56,8 +56,12 @@ export interface BlobDestination extends Partial<AsyncDisposable> {
   readonly name: string;
   /** How layers that are not compressed are wanted; `plain` also has compressed ones unpacked. Default: as they are. */
   readonly layers?: "compressed" | "plain";
-  /** The only kind of manifest that the destination can hold, where there is but one; it cannot hold indexes then. */
-  readonly format?: "docker";
+  /** The format of manifests that readers of the destination expect, where there is but one. */
+  readonly format?: "oci" | "docker";
+  /** False where other formats cannot be held at all, even when digests are to be preserved. Default true. */
+  readonly holdsOtherFormats?: boolean;
+  /** False where there is room for one image only. Default true. */
+  readonly holdsIndexes?: boolean;
   hasBlob(descriptor: Descriptor, options?: CallOptions): Promise<boolean>;
   /**
    * Stores a blob; returns false when the destination already had it or took it over by itself. `open` may be called

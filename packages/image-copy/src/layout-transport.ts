@@ -48,6 +48,7 @@ export function createLayoutDestination(directory: string, tag?: string): BlobDe
     kind: "blobs",
     name: layoutName(directory, tag),
     layers: "compressed",
+    format: "oci",
     hasBlob: descriptor => hasBlobFile(blobPath(directory, descriptor.digest), descriptor),
     putBlob: (descriptor, open, options) =>
       writeBlobFile(blobPath(directory, descriptor.digest), descriptor, open, options),

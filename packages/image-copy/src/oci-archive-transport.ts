@@ -62,6 +62,7 @@ export function createOciArchiveDestination(path: string, tag?: string): BlobDes
     kind: "blobs",
     name: archiveName(path, tag),
     layers: "compressed",
+    format: "oci",
     hasBlob: async ({ digest }: Descriptor) => written.has(digest),
     async putBlob(descriptor, open) {
       await tar.add(memberName(descriptor.digest), descriptor.size, verifyStream(open(), descriptor));
