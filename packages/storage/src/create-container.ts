@@ -25,7 +25,7 @@ export interface CreateContainerRequest {
 /**
  * Makes a container with a writable layer on an image; a repeat with the same id and image finds it. ALREADY_EXISTS
  * when the name is another one's. The records go to the stable files: users of the store before containers/storage
- * 1.45 do not see the volatile ones, and would remove the image below (docs/adr, "Our containers are not volatile").
+ * 1.45 do not see the volatile ones, and would remove the image below (docs/adr/0003).
  */
 export async function createContainer(
   parts: StoreParts,
