@@ -260,14 +260,26 @@ export class Store implements AsyncDisposable {
     return this.#parts.containers.find(id);
   }
 
-  /** Mounts a container's root file system read-write; a repeat returns the same path. */
-  async mountContainer(id: string, options: CallOptions = {}): Promise<{ readonly path: string }> {
-    const { layerId } = this.#getContainer(id);
-    const { mounts } = this.#parts;
-    const path = await mounts.mount(lockContext(this.#parts, options), layerId, {
+  /**
+   * Mounts a container's root file system read-write; a repeat returns the same path. `userNamespace`: path of the
+   * namespace of a container that was made with `idMappings`, FAILED_PRECONDITION without.
+   */
+  async mountContainer(
+    id: string,
+    options: CallOptions & { readonly userNamespace?: string | undefined } = {},
+  ): Promise<{ readonly path: string }> {
+    const { layerId, idMappings } = this.#getContainer(id);
+    const { userNamespace } = options;
+    if (idMappings && userNamespace === undefined && this.#parts.mounts.users(layerId) === 0)
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `container ${id} has ids of a user namespace; mount it with that namespace`,
+      );
+    const path = await this.#parts.mounts.mount(lockContext(this.#parts, options), layerId, {
       readOnly: false,
       once: true,
       plainChanges: isOurs(this.#parts.layers.find(layerId)),
+      userNamespace: idMappings && userNamespace,
     });
     return { path };
   }
