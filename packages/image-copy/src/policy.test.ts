@@ -48,7 +48,7 @@ describe("parsePolicy", () => {
     });
     const keyOf = (registry: string, repository: string, tag: string) => {
       const [found] = policy.requirementsFor(registryIdentity({ registry, repository, tag }));
-      return found?.type === "signedBy" ? found.rule["keyPath"] : found?.type;
+      return found?.type === "signedBy" ? found.keys.paths[0] : found?.type;
     };
     expect(keyOf("a.test", "b/c", "1")).toBe("tag");
     expect(keyOf("a.test", "b/c", "2")).toBe("repository");
@@ -57,7 +57,11 @@ describe("parsePolicy", () => {
     expect(keyOf("x.y.test:5000", "b", "1")).toBe("domain");
     expect(keyOf("other", "b", "1")).toBe("transport");
     expect(policy.requirementsFor(pathIdentity("dir", "/x"))).toEqual([
-      { type: "signedBy", rule: rule("default") },
+      {
+        type: "signedBy",
+        keys: { paths: ["default"], data: [] },
+        signedIdentity: { type: "matchRepoDigestOrExact" },
+      },
     ]);
   });
 
@@ -77,21 +81,23 @@ describe("parsePolicy", () => {
 describe("a policy", () => {
   it("accepts, rejects, and refuses where all rules must hold", async () => {
     const image = await makeTestImage();
-    await parse({ default: [accept] }).admit(image, image.manifest);
-    await expect(parse({ default: [accept, reject] }).admit(image, image.manifest)).rejects.toMatchObject({
+    await parse({ default: [accept] }).admit(image, [image.manifest]);
+    await expect(parse({ default: [accept, reject] }).admit(image, [image.manifest])).rejects.toMatchObject({
       code: "PERMISSION_DENIED",
       message: expect.stringContaining("memory:image"),
     });
     const { identity: _, ...nameless } = image;
-    await expect(parse({ default: [accept] }).admit(nameless, image.manifest)).rejects.toMatchObject({
+    await expect(parse({ default: [accept] }).admit(nameless, [image.manifest])).rejects.toMatchObject({
       code: "PERMISSION_DENIED",
     });
   });
 
   it("lets nothing pass whose signatures it cannot check", async () => {
     const image = await makeTestImage();
-    const policy = parse({ default: [{ type: "sigstoreSigned", keyPath: "/key.pub" }] });
-    await expect(policy.admit(image, image.manifest)).rejects.toMatchObject({
+    const policy = parse({
+      default: [{ type: "sigstoreSigned", pki: { caRootsPath: "/ca.pem", subjectEmail: "a@b.test" } }],
+    });
+    await expect(policy.admit(image, [image.manifest])).rejects.toMatchObject({
       code: "UNIMPLEMENTED",
       message: expect.stringContaining("sigstoreSigned"),
     });
