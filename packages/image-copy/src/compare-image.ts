@@ -42,7 +42,7 @@ export interface CompareOptions extends CallOptions {
  * that is not known here, that index is read: the image is the same if its manifest is still in it.
  */
 export async function compareImage(
-  client: RegistryClient,
+  client: Pick<RegistryClient, "resolve" | "fetchManifest">,
   image: ImageRecord,
   name: string,
   options: CompareOptions = {},
@@ -95,7 +95,7 @@ function localDigests(image: ImageRecord): readonly Digest[] {
 }
 
 async function findInIndex(
-  client: RegistryClient,
+  client: Pick<RegistryClient, "resolve" | "fetchManifest">,
   reference: Reference,
   remote: Descriptor,
   ours: readonly Digest[],

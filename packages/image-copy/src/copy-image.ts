@@ -18,7 +18,14 @@ import { formatOf, type LayerCompression, type ManifestFormat } from "./layer-me
 import type { ImagePolicy } from "./policy.ts";
 import type { ImageRecord } from "./ports.ts";
 import { type OnProgress, ProgressMeter } from "./progress.ts";
-import { getEntry, getTop, maxIndexDepth, resolveImage, tooDeep } from "./resolve-image.ts";
+import {
+  getEntry,
+  getTop,
+  maxIndexDepth,
+  type ResolvedImage,
+  resolveImage,
+  tooDeep,
+} from "./resolve-image.ts";
 import { Spool } from "./spool.ts";
 import type { StorageDestination } from "./storage-destination.ts";
 
@@ -114,7 +121,7 @@ async function copyToStorage(
       "local storage keeps images as they are; they are converted on the way out",
     );
   const image = await resolveImage(source, options);
-  await options.policy?.admit(source, image.manifest, options);
+  await admit(source, image, options);
   const record = await copyIntoStorage({
     source,
     destination,
@@ -136,7 +143,7 @@ type CopyOutcome = Omit<CopyResult, "changes">;
 
 async function copyOnePlatform(context: CopyContext, options: CopyOptions): Promise<CopyOutcome> {
   const image = await resolveImage(context.source, options);
-  await options.policy?.admit(context.source, image.manifest, options);
+  await admit(context.source, image, options);
   const manifest = await copyBlobs(image.manifest, context);
   await putManifest(manifest, true, context);
   return {
@@ -149,7 +156,7 @@ async function copyOnePlatform(context: CopyContext, options: CopyOptions): Prom
 
 async function copyTop(context: CopyContext, options: CopyOptions): Promise<CopyOutcome> {
   const top = await getTop(context.source, options);
-  const copied = await copyTree(top, context, options, 0);
+  const copied = await copyTree(top, context, options, []);
   await putManifest(copied, true, context);
   return {
     digest: copied.descriptor.digest,
@@ -164,15 +171,15 @@ async function copyTree(
   top: ManifestBytes,
   context: CopyContext,
   options: CopyOptions,
-  depth: number,
+  above: readonly ManifestBytes[],
 ): Promise<ManifestBytes> {
   const { source, destination } = context;
   const parsed = parseManifest(top.bytes, top.descriptor.mediaType);
   if (parsed.kind === "image") {
-    await options.policy?.admit(source, top, options);
+    await options.policy?.admit(source, [top, ...above], options);
     return await copyBlobs(top, context);
   }
-  if (depth >= maxIndexDepth) throw tooDeep(source);
+  if (above.length >= maxIndexDepth) throw tooDeep(source);
   if (destination.holdsIndexes === false)
     throw new OcidError(
       "INVALID_ARGUMENT",
@@ -182,7 +189,7 @@ async function copyTree(
   const entries = chooseEntries(parsed.index, options.platforms, format);
   const copied: Descriptor[] = [];
   for (const entry of entries) {
-    const child = await copyTree(await getEntry(source, entry, options), context, options, depth + 1);
+    const child = await copyTree(await getEntry(source, entry, options), context, options, [top, ...above]);
     await putManifest(child, false, context);
     copied.push({ ...entry, ...child.descriptor });
   }
@@ -210,6 +217,14 @@ function chooseEntries(
     return [...new Set(platforms.map(platform => choosePlatform(index, platform)))];
   // Docker's lists have no place for what builders put beside the images.
   return format === "docker" ? index.manifests.filter(isImageDescriptor) : index.manifests;
+}
+
+async function admit(source: ImageSource, image: ResolvedImage, options: CopyOptions): Promise<void> {
+  await options.policy?.admit(
+    source,
+    image.index ? [image.manifest, image.index] : [image.manifest],
+    options,
+  );
 }
 
 async function putManifest(manifest: ManifestBytes, named: boolean, context: CopyContext): Promise<void> {

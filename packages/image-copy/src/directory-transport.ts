@@ -5,6 +5,7 @@ import { type Digest, digestBytes, digestHex, parseManifest, verifyBytes, verify
 import { hasBlobFile, writeBlobFile } from "./blob-file.ts";
 import type { BlobDestination, ImageSource } from "./image-source.ts";
 import { pathIdentity } from "./policy-scopes.ts";
+import { readIfThere, readNumbered } from "./signatures/lookaside.ts";
 import { readSmallFile } from "./small-file.ts";
 import { readFileFrom } from "./spool.ts";
 
@@ -26,6 +27,11 @@ export function createDirectorySource(directory: string): ImageSource {
         },
         bytes,
       };
+    },
+    async getSignatures(digest) {
+      const isTop = digest === digestBytes(await readInstance(directory, undefined, name));
+      const prefix = isTop ? "" : `${digestHex(digest)}.`;
+      return await readNumbered(number => readIfThere(join(directory, `${prefix}signature-${number}`)));
     },
     openBlob(descriptor, { offset = 0, signal } = {}) {
       const bytes = readFileFrom(blob(descriptor.digest), offset, signal);

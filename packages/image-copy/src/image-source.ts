@@ -1,4 +1,5 @@
 import type { BlobSource, Descriptor, Digest } from "@ocid/spec";
+import type { ImageSignature } from "./signatures/image-signature.ts";
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
@@ -24,6 +25,8 @@ export interface ImageSource extends Partial<AsyncDisposable> {
   getManifest(digest?: Digest, options?: CallOptions): Promise<ManifestBytes>;
   /** A blob's bytes, verified as they come. */
   openBlob(descriptor: Descriptor, options?: OpenBlobOptions): AsyncIterable<Uint8Array>;
+  /** Signatures of a manifest, as they are kept with the image; not verified. */
+  getSignatures?(digest: Digest, options?: CallOptions): Promise<readonly ImageSignature[]>;
   /** Where a blob's bytes can be had without going through this process's main thread; they are not verified yet. */
   blobSource(descriptor: Descriptor, options?: CallOptions): Promise<BlobSource>;
   /** `registry/repository` when blobs could be taken over within a registry. */

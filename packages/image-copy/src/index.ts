@@ -38,6 +38,8 @@ export type {
 } from "./ports.ts";
 export type { CopyProgress, OnProgress } from "./progress.ts";
 export { createRegistryDestination, createRegistrySource } from "./registry-transport.ts";
+export type { ImageSignature } from "./signatures/image-signature.ts";
+export { loadSignatureStores, type SignatureStores } from "./signatures/registries-d.ts";
 export { createStorageDestination, type StorageDestination, storedNames } from "./storage-destination.ts";
 export { createStorageSource } from "./storage-source.ts";
 export { verifyStoredImage } from "./verify-stored-image.ts";

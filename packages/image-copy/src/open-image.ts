@@ -10,12 +10,15 @@ import { createLayoutDestination, createLayoutSource } from "./layout-transport.
 import { createOciArchiveDestination, openOciArchiveSource } from "./oci-archive-transport.ts";
 import type { ImageStorePort } from "./ports.ts";
 import { createRegistryDestination, createRegistrySource } from "./registry-transport.ts";
+import type { SignatureStores } from "./signatures/registries-d.ts";
 import { createStorageDestination, type StorageDestination } from "./storage-destination.ts";
 import { createStorageSource } from "./storage-source.ts";
 
 /** What the transports work with. */
 export interface ImageBackends {
   readonly registry?: RegistryClient | undefined;
+  /** Where signatures of images in registries lie. Default: as where registries.d says nothing. */
+  readonly signatureStores?: SignatureStores | undefined;
   /** The store of `containers-storage:` names. */
   readonly store?: ImageStorePort | undefined;
 }
@@ -44,7 +47,11 @@ async function openSource(
 ): Promise<ImageSource> {
   switch (name.transport) {
     case "docker":
-      return createRegistrySource(need(backends.registry, "registry"), referenceOf(name));
+      return createRegistrySource(
+        need(backends.registry, "registry"),
+        referenceOf(name),
+        backends.signatureStores,
+      );
     case "containers-storage":
       return await createStorageSource(need(backends.store, "local storage"), name.text);
     case "oci":

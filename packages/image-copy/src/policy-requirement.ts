@@ -1,31 +1,30 @@
 import { OcidError } from "@ocid/base";
 import { Fields } from "@ocid/spec";
+import { refuseUnknownKeys } from "./refuse-unknown-keys.ts";
+import { type KeySource, parseKeySource } from "./signatures/key-source.ts";
+import { parseSignedIdentity, type SignedIdentity } from "./signatures/signed-identity.ts";
 
 /** One rule of a policy (containers-policy.json(5), "Policy Requirements"). */
 export type PolicyRequirement =
   | { readonly type: "insecureAcceptAnything" }
   | { readonly type: "reject" }
-  | { readonly type: "signedBy"; readonly rule: Readonly<Record<string, unknown>> }
-  | { readonly type: "sigstoreSigned"; readonly rule: Readonly<Record<string, unknown>> };
+  | { readonly type: "signedBy"; readonly keys: KeySource; readonly signedIdentity: SignedIdentity }
+  | {
+      readonly type: "sigstoreSigned";
+      /** Undefined: by certificates, of Fulcio or another authority. */
+      readonly keys: KeySource | undefined;
+      /** Of the transparency log that a signature must be in. Undefined: it need not be in one. */
+      readonly rekorKeys: KeySource | undefined;
+      readonly signedIdentity: SignedIdentity;
+    };
 
+const keySource = ["keyPath", "keyPaths", "keyData"];
+const rekorSource = ["Path", "Paths", "Data", "Datas"].map(kind => `rekorPublicKey${kind}`);
 const keysOf: Readonly<Record<PolicyRequirement["type"], readonly string[]>> = {
   insecureAcceptAnything: ["type"],
   reject: ["type"],
-  signedBy: ["type", "keyType", "keyPath", "keyPaths", "keyData", "signedIdentity"],
-  sigstoreSigned: [
-    "type",
-    "keyPath",
-    "keyPaths",
-    "keyData",
-    "keyDatas",
-    "fulcio",
-    "pki",
-    "rekorPublicKeyPath",
-    "rekorPublicKeyPaths",
-    "rekorPublicKeyData",
-    "rekorPublicKeyDatas",
-    "signedIdentity",
-  ],
+  signedBy: ["type", "keyType", "signedIdentity", ...keySource],
+  sigstoreSigned: ["type", "keyDatas", "fulcio", "pki", "signedIdentity", ...keySource, ...rekorSource],
 };
 
 /** A list of rules, not empty; `what` names it in errors. */
@@ -36,51 +35,45 @@ export function parseRequirements(value: unknown, what: string): readonly Policy
 }
 
 function parseRequirement(value: unknown, what: string): PolicyRequirement {
-  const type = new Fields(value, what).string("type");
+  const fields = new Fields(value, what);
+  const type = fields.string("type");
   if (!Object.hasOwn(keysOf, type))
     throw new OcidError(
       "INVALID_ARGUMENT",
       `${what} has the unknown type ${JSON.stringify(type.slice(0, 80))}`,
     );
   const known = type as PolicyRequirement["type"];
-  const rule = value as Readonly<Record<string, unknown>>;
-  refuseUnknownKeys(rule, keysOf[known], what);
-  if (known === "insecureAcceptAnything" || known === "reject") return { type: known };
-  checkKeySources(known, rule, what);
-  return { type: known, rule };
+  refuseUnknownKeys(value as Readonly<Record<string, unknown>>, keysOf[known], what);
+  switch (known) {
+    case "insecureAcceptAnything":
+    case "reject":
+      return { type: known };
+    case "signedBy":
+      return parseSignedBy(fields, what);
+    case "sigstoreSigned":
+      return parseSigstoreSigned(fields, what);
+  }
 }
 
-function checkKeySources(
-  type: "signedBy" | "sigstoreSigned",
-  rule: Readonly<Record<string, unknown>>,
-  what: string,
-): void {
-  if (type === "signedBy" && rule["keyType"] !== "GPGKeys")
+function parseSignedBy(fields: Fields, what: string): PolicyRequirement {
+  if (fields.string("keyType") !== "GPGKeys")
     throw new OcidError("INVALID_ARGUMENT", `${what}: keyType should be GPGKeys`);
-  const sources = ["keyPath", "keyPaths", "keyData", "keyDatas", "fulcio", "pki"].filter(key => key in rule);
-  if (sources.length !== 1)
-    throw new OcidError(
-      "INVALID_ARGUMENT",
-      `${what} should name its keys in one way, found ${sources.join(", ") || "none"}`,
-    );
-  const rekor = Object.keys(rule).filter(key => key.startsWith("rekor"));
-  if (rekor.length > 1) throw new OcidError("INVALID_ARGUMENT", `${what} has both ${rekor.join(" and ")}`);
-  if (sources[0] === "fulcio" && rekor.length === 0)
-    throw new OcidError(
-      "INVALID_ARGUMENT",
-      `${what}: with fulcio, a rekorPublicKeyPath or rekorPublicKeyData is needed`,
-    );
+  const keys = parseKeySource(fields, "key", what);
+  if (keys === undefined) throw new OcidError("INVALID_ARGUMENT", `${what} has no keys`);
+  return { type: "signedBy", keys, signedIdentity: identityOf(fields, what) };
 }
 
-export function refuseUnknownKeys(
-  object: Readonly<Record<string, unknown>>,
-  known: readonly string[],
-  what: string,
-): void {
-  const unknown = Object.keys(object).find(key => !known.includes(key));
-  if (unknown !== undefined)
-    throw new OcidError(
-      "INVALID_ARGUMENT",
-      `${what} has the unknown key ${JSON.stringify(unknown.slice(0, 80))}`,
-    );
+function parseSigstoreSigned(fields: Fields, what: string): PolicyRequirement {
+  const keys = parseKeySource(fields, "key", what);
+  const rekorKeys = parseKeySource(fields, "rekorPublicKey", what);
+  const sources = [keys, fields.raw("fulcio"), fields.raw("pki")].filter(source => source !== undefined);
+  if (sources.length !== 1)
+    throw new OcidError("INVALID_ARGUMENT", `${what} should have either keys, fulcio or pki`);
+  if (fields.raw("fulcio") !== undefined && rekorKeys === undefined)
+    throw new OcidError("INVALID_ARGUMENT", `${what}: with fulcio, a public key of Rekor is needed`);
+  return { type: "sigstoreSigned", keys, rekorKeys, signedIdentity: identityOf(fields, what) };
+}
+
+function identityOf(fields: Fields, what: string): SignedIdentity {
+  return parseSignedIdentity(fields.raw("signedIdentity"), `${what}: signedIdentity`);
 }

@@ -2,8 +2,10 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { isOcidError, OcidError } from "@ocid/base";
 import { isObject, parseJsonObject } from "@ocid/spec";
+import { checkSignatures } from "./check-signatures.ts";
 import type { CallOptions, ImageSource, ManifestBytes, PolicyIdentity } from "./image-source.ts";
-import { type PolicyRequirement, parseRequirements, refuseUnknownKeys } from "./policy-requirement.ts";
+import { type PolicyRequirement, parseRequirements } from "./policy-requirement.ts";
+import { refuseUnknownKeys } from "./refuse-unknown-keys.ts";
 import { readSmallFile } from "./small-file.ts";
 import { checkUniqueKeys } from "./unique-keys.ts";
 
@@ -11,8 +13,11 @@ import { checkUniqueKeys } from "./unique-keys.ts";
 export interface ImagePolicy {
   /** The rules for an image: of the most specific scope that has any, and only those. */
   requirementsFor(identity: PolicyIdentity): readonly PolicyRequirement[];
-  /** Fails with PERMISSION_DENIED unless all rules for the image hold. */
-  admit(source: ImageSource, manifest: ManifestBytes, options?: CallOptions): Promise<void>;
+  /**
+   * Fails with PERMISSION_DENIED unless all rules for an image hold. `manifests`: its own, then those of the indexes
+   * through which it was found, whose signatures count for it as well.
+   */
+  admit(source: ImageSource, manifests: readonly ManifestBytes[], options?: CallOptions): Promise<void>;
 }
 
 type Scopes = ReadonlyMap<string, readonly PolicyRequirement[]>;
@@ -50,10 +55,11 @@ export function parsePolicy(bytes: Uint8Array, what = "policy"): ImagePolicy {
   };
   return {
     requirementsFor,
-    async admit(source) {
+    async admit(source, manifests, options = {}) {
       if (source.identity === undefined)
         throw new OcidError("PERMISSION_DENIED", `${source.name} has no name that a policy could speak of`);
-      for (const requirement of requirementsFor(source.identity)) enforce(requirement, source.name);
+      for (const requirement of requirementsFor(source.identity))
+        await enforce(requirement, source, manifests, options);
     },
   };
 }
@@ -78,18 +84,21 @@ function parseTransports(value: unknown, what: string): ReadonlyMap<string, Scop
   return transports;
 }
 
-function enforce(requirement: PolicyRequirement, name: string): void {
+async function enforce(
+  requirement: PolicyRequirement,
+  source: ImageSource,
+  manifests: readonly ManifestBytes[],
+  options: CallOptions,
+): Promise<void> {
   switch (requirement.type) {
     case "insecureAcceptAnything":
       return;
     case "reject":
-      throw new OcidError("PERMISSION_DENIED", `the policy rejects ${name}`, { reason: "PolicyRejected" });
+      throw new OcidError("PERMISSION_DENIED", `the policy rejects ${source.name}`, {
+        reason: "PolicyRejected",
+      });
     case "signedBy":
     case "sigstoreSigned":
-      throw new OcidError(
-        "UNIMPLEMENTED",
-        `the policy wants ${name} to be ${requirement.type}, which cannot be checked yet; the image is not used`,
-        { reason: "PolicyUnsupported" },
-      );
+      return await checkSignatures(requirement, source, manifests, options);
   }
 }

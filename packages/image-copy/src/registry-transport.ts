@@ -3,14 +3,31 @@ import type { RegistryClient } from "@ocid/registry";
 import { type Digest, formatReference, type Reference, referenceName } from "@ocid/spec";
 import type { BlobDestination, ImageSource } from "./image-source.ts";
 import { registryIdentity } from "./policy-scopes.ts";
+import { readAttachedSignatures } from "./signatures/attached-signatures.ts";
+import { readLookaside } from "./signatures/lookaside.ts";
+import { defaultSignatureStores, type SignatureStores } from "./signatures/registries-d.ts";
 
-/** An image in a registry. */
-export function createRegistrySource(client: RegistryClient, reference: Reference): ImageSource {
+/** An image in a registry. `signatureStores`: where its signatures lie. Default: as where registries.d says nothing. */
+export function createRegistrySource(
+  client: RegistryClient,
+  reference: Reference,
+  signatureStores: SignatureStores = defaultSignatureStores,
+): ImageSource {
   const name = `docker://${formatReference(reference)}`;
   const { registry, repository } = reference;
+  const identity = registryIdentity(reference);
   return {
     name,
-    identity: registryIdentity(reference),
+    identity,
+    async getSignatures(digest, options = {}) {
+      const base = signatureStores.lookasideOf(identity);
+      return [
+        ...(base === undefined ? [] : await readLookaside(base, repository, digest, options)),
+        ...(signatureStores.usesAttachments(identity)
+          ? await readAttachedSignatures(client, reference, digest, options)
+          : []),
+      ];
+    },
     mountFrom: referenceName(reference),
     // With a digest the tag has no say in what is fetched.
     getManifest: (digest = reference.digest, options) =>

@@ -1,6 +1,7 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Row, textOf, textsOf, withKeys } from "./go-json.ts";
+import { fromRecord, type IdMappings, toRecord } from "./id-mapping.ts";
 import type { Layout } from "./layout.ts";
 import { RecordSet } from "./record-set.ts";
 import type { LockContext } from "./store-lock.ts";
@@ -13,6 +14,8 @@ export interface ContainerRecord {
   readonly layerId: string;
   readonly metadata: string;
   readonly created: string;
+  /** Of a container in a user namespace. */
+  readonly idMappings: IdMappings | undefined;
 }
 
 const keyOrder = [
@@ -87,6 +90,8 @@ function toRow(container: ContainerRecord): Row {
     layer: container.layerId,
     metadata: container.metadata || undefined,
     created: container.created,
+    uidmap: toRecord(container.idMappings?.uids),
+    gidmap: toRecord(container.idMappings?.gids),
     flags: { MountLabel: "", ProcessLabel: "" },
   });
 }
@@ -99,5 +104,6 @@ function toContainer(row: Row): ContainerRecord {
     layerId: textOf(row, "layer") ?? "",
     metadata: textOf(row, "metadata") ?? "",
     created: textOf(row, "created") ?? "",
+    idMappings: fromRecord(row),
   };
 }

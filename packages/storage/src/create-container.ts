@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { OcidError } from "@ocid/base";
 import type { ContainerRecord } from "./container-records.ts";
 import { isId } from "./go-json.ts";
+import type { IdMappings } from "./id-mapping.ts";
 import { createLayerDirectory } from "./layer-directory.ts";
 import { containerLayerRow } from "./layer-records.ts";
 import { type CallOptions, getImage, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
@@ -20,12 +21,17 @@ export interface CreateContainerRequest {
   readonly imageId: string;
   /** Kept as it is. Not in the shape of another engine's, or that engine adopts the container. */
   readonly metadata?: string | undefined;
+  /**
+   * For a container in a user namespace: its writable layer belongs to the namespace's ids. Mount it with that
+   * namespace; the image's layers stay as they are.
+   */
+  readonly idMappings?: IdMappings | undefined;
 }
 
 /**
  * Makes a container with a writable layer on an image; a repeat with the same id and image finds it. ALREADY_EXISTS
  * when the name is another one's. The records go to the stable files: users of the store before containers/storage
- * 1.45 do not see the volatile ones, and would remove the image below (docs/adr, "Our containers are not volatile").
+ * 1.45 do not see the volatile ones, and would remove the image below (docs/adr/0003).
  */
 export async function createContainer(
   parts: StoreParts,
@@ -53,12 +59,20 @@ export async function createContainer(
       if (other)
         throw new OcidError("ALREADY_EXISTS", `the name ${request.name} is taken by container ${other.id}`);
       const layerId = randomId();
-      const row = containerLayerRow(layerId, [`${request.name}-layer`], image.layerId, containerLayerMark);
+      const row = containerLayerRow({
+        id: layerId,
+        name: `${request.name}-layer`,
+        parent: image.layerId,
+        metadata: containerLayerMark,
+        idMappings: request.idMappings,
+      });
       const parent =
         image.layerId === undefined
           ? undefined
           : { overlay: layoutOfLayer(parts, image.layerId).overlay, id: image.layerId };
-      await layers.create(row, () => createLayerDirectory(parts.layout, { id: layerId, parent }));
+      await layers.create(row, () =>
+        createLayerDirectory(parts.layout, { id: layerId, parent, idMappings: request.idMappings }),
+      );
       const container: ContainerRecord = {
         id: request.id,
         names: [request.name],
@@ -66,6 +80,7 @@ export async function createContainer(
         layerId,
         metadata: request.metadata ?? "",
         created: new Date().toISOString(),
+        idMappings: request.idMappings,
       };
       try {
         await containers.add(container);

@@ -5,6 +5,7 @@ export type { ContainerRecord } from "./container-records.ts";
 export type { CreateContainerRequest } from "./create-container.ts";
 export type { DiskUsage } from "./disk-usage.ts";
 export { digestsOf } from "./find-image.ts";
+export type { IdMappings } from "./id-mapping.ts";
 export type { ImageDiskUsage } from "./image-disk-usage.ts";
 export type { ImageRecord } from "./image-records.ts";
 export type { LayerRecord } from "./layer-records.ts";

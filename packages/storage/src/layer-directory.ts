@@ -15,6 +15,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
+import { type IdMappings, toHostId } from "./id-mapping.ts";
 import type { Layout } from "./layout.ts";
 import type { Trash } from "./trash.ts";
 import { syncPaths } from "./write-record.ts";
@@ -31,6 +32,8 @@ export interface LayerParent {
 export interface LayerDirectoryRequest {
   readonly id: string;
   readonly parent: LayerParent | undefined;
+  /** For a layer whose files have shifted owners. */
+  readonly idMappings?: IdMappings | undefined;
   /** A directory on the same mount that becomes the content; without, the layer is empty. */
   readonly staged?: string;
 }
@@ -42,7 +45,7 @@ export interface LayerDirectoryRequest {
  */
 export async function createLayerDirectory(
   layout: Layout,
-  { id, parent, staged }: LayerDirectoryRequest,
+  { id, parent, staged, idMappings }: LayerDirectoryRequest,
 ): Promise<void> {
   const directory = join(layout.overlay, id);
   const diff = join(directory, "diff");
@@ -63,6 +66,9 @@ export async function createLayerDirectory(
   takeModeOfParent(diff, parent);
   if (parent === undefined) mkdirSync(join(directory, "empty"), { mode: 0o700 });
   else writeFileSync(join(directory, "lower"), lower.join(":"), { mode: 0o644 });
+  if (idMappings)
+    for (const path of [directory, diff, join(directory, "work"), join(directory, "merged")])
+      shiftOwner(path, idMappings);
   await syncPaths([
     join(directory, "link"),
     ...(parent === undefined ? [] : [join(directory, "lower")]),
@@ -79,6 +85,12 @@ export function takeModeOfParent(diff: string, parent: LayerParent | undefined):
   const { mode, uid, gid } = statSync(join(parent.overlay, parent.id, "diff"));
   chownSync(diff, uid, gid);
   chmodSync(diff, mode & 0o7777);
+}
+
+function shiftOwner(path: string, { uids, gids }: IdMappings): void {
+  const { uid, gid, mode } = statSync(path);
+  chownSync(path, toHostId(uids, uid), toHostId(gids, gid));
+  chmodSync(path, mode & 0o7777);
 }
 
 /** What `lower` of a layer on top of this one says: its short link and those below it, the nearest first. */

@@ -3,6 +3,7 @@ import { type Logger, messageOf } from "@ocid/base";
 import type { AppliedLayer } from "@ocid/layer";
 import { type DiffId, type Digest, digestBytes, digestHex } from "@ocid/spec";
 import { asDigest, numberOf, objectOf, type Row, textOf, textsOf, withKeys } from "./go-json.ts";
+import { type IdMappings, toRecord } from "./id-mapping.ts";
 import { discardLayerFiles } from "./layer-directory.ts";
 import type { Layout } from "./layout.ts";
 import { type LockedRecords, RecordSet } from "./record-set.ts";
@@ -202,18 +203,21 @@ export function imageLayerRow(id: string, parent: string | undefined, applied: A
 }
 
 /** The record of a container's writable layer. */
-export function containerLayerRow(
-  id: string,
-  names: readonly string[],
-  parent: string | undefined,
-  metadata: string,
-): Row {
+export function containerLayerRow(layer: {
+  readonly id: string;
+  readonly name: string;
+  readonly parent: string | undefined;
+  readonly metadata: string;
+  readonly idMappings: IdMappings | undefined;
+}): Row {
   return withKeys({}, keyOrder, {
-    id,
-    names: [...names],
-    parent,
-    metadata,
+    id: layer.id,
+    names: [layer.name],
+    parent: layer.parent,
+    metadata: layer.metadata,
     created: new Date().toISOString(),
+    uidmap: toRecord(layer.idMappings?.uids),
+    gidmap: toRecord(layer.idMappings?.gids),
   });
 }
 

@@ -1,7 +1,7 @@
 import { closeSync, constants, existsSync, fstatSync, openSync, read, readSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { OcidError } from "@ocid/base";
+import { OcidError, wrapError } from "@ocid/base";
 import { errnoOf, openInRoot } from "@ocid/host";
 import { rebuildTar } from "@ocid/layer";
 import { type CallOptions, findLayer, layerChain, type StoreParts } from "./store-parts.ts";
@@ -28,11 +28,24 @@ export function openLayerTar(
     const owner = findLayer(parts, layer.id)?.store?.layout ?? parts.layout;
     return join(owner.overlay, layer.id, "diff");
   });
-  return rebuildTar({
+  const tar = rebuildTar({
     tarSplitPath,
     openFile: (name, size) => readInside(diffs, name, size),
     signal: options.signal,
   });
+  return namingTheLayer(tar, layerId, options);
+}
+
+async function* namingTheLayer(
+  tar: AsyncIterable<Uint8Array>,
+  layerId: string,
+  { signal }: CallOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* tar;
+  } catch (error) {
+    throw signal?.aborted ? error : wrapError(`rebuild the archive of layer ${layerId}`, error, "DATA_LOSS");
+  }
 }
 
 /** Reads a file by a name out of an archive, never outside of the layer. */

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
-import { type MountFlag, mount, mountOverlay } from "@ocid/host";
+import { idmappedMount, type MountFlag, mount, mountOverlay, unmount } from "@ocid/host";
 import { lowerPaths } from "./layer-directory.ts";
 
 export interface MountLayerRequest {
@@ -13,6 +13,13 @@ export interface MountLayerRequest {
   readonly overlays: readonly string[];
   /** `mountopt` of storage.conf. */
   readonly options: readonly string[];
+  /**
+   * Whether nobody but us writes to the layer: then files are copied up whole and renamed directories too, so that its
+   * changes can be read from its directory alone. A layer of others is mounted the way they have begun.
+   */
+  readonly plainChanges: boolean;
+  /** Path of the user namespace whose ids the layers below are seen with; the layer's own files have them already. */
+  readonly userNamespace?: string | undefined;
 }
 
 const mountFlags: Readonly<Record<string, MountFlag>> = {
@@ -32,18 +39,54 @@ export function mountLayer(request: MountLayerRequest): void {
       `layer ${id} is kept as composefs, which is not supported; pull the image into a store without use_composefs`,
     );
   mkdirSync(target, { recursive: true, mode: 0o700 });
-  const lowers = lowerPaths(request.overlays, home, id);
+  using lowers = mapLowers(request, lowerPaths(request.overlays, home, id));
   const diff = join(directory, "diff");
   const options = request.options.filter(
-    option => option !== "" && !(option in mountFlags) && !defaultWords.has(option),
+    option =>
+      option !== "" &&
+      !(option in mountFlags) &&
+      !defaultWords.has(option) &&
+      !(request.plainChanges && /^(metacopy|redirect_dir)=/.test(option)),
   );
-  if (readOnly) mountOverlay({ lowers: [diff, ...lowers], target, options, readOnly: true });
+  if (request.plainChanges) options.push("redirect_dir=off", "metacopy=off");
+  if (readOnly) mountOverlay({ lowers: [diff, ...lowers.paths], target, options, readOnly: true });
   else {
     // The kernel refuses a second mount of what a volatile one has left behind.
     rmSync(join(directory, "work", "work", "incompat", "volatile"), { recursive: true, force: true });
-    mountOverlay({ lowers, upper: diff, work: join(directory, "work"), target, options });
+    mountOverlay({ lowers: lowers.paths, upper: diff, work: join(directory, "work"), target, options });
   }
   const flags = request.options.flatMap(option => mountFlags[option] ?? []);
   if (flags.length > 0)
     mount({ target, flags: ["bind", "remount", ...flags, ...(readOnly ? (["readonly"] as const) : [])] });
+}
+
+/**
+ * The lower paths, for a user namespace below id-mapped clones of the overlay directories that they lie in. The clones
+ * are only needed until the overlay is mounted (§D.2).
+ */
+function mapLowers(
+  { home, id, overlays, userNamespace }: MountLayerRequest,
+  paths: readonly string[],
+): Disposable & { readonly paths: readonly string[] } {
+  const clones = new DisposableStack();
+  if (userNamespace === undefined) return { paths, [Symbol.dispose]: () => clones.dispose() };
+  const directory = join(home, id, "mapped");
+  clones.defer(() => rmSync(directory, { recursive: true, force: true }));
+  try {
+    let mapped = paths;
+    for (const [at, overlay] of overlays.entries()) {
+      if (!paths.some(path => path.startsWith(`${overlay}/`))) continue;
+      const target = join(directory, String(at));
+      mkdirSync(target, { recursive: true, mode: 0o700 });
+      idmappedMount({ source: overlay, target, userNamespace });
+      clones.defer(() => unmount(target, { lazy: true }));
+      mapped = mapped.map(path =>
+        path.startsWith(`${overlay}/`) ? target + path.slice(overlay.length) : path,
+      );
+    }
+    return { paths: mapped, [Symbol.dispose]: () => clones.dispose() };
+  } catch (error) {
+    clones.dispose();
+    throw error;
+  }
 }

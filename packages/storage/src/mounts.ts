@@ -54,7 +54,12 @@ export class Mounts {
   async mount(
     context: LockContext,
     layerId: string,
-    options: { readonly readOnly: boolean; readonly once?: boolean },
+    options: {
+      readonly readOnly: boolean;
+      readonly once?: boolean;
+      readonly plainChanges?: boolean;
+      readonly userNamespace?: string | undefined;
+    },
   ): Promise<string> {
     using _storage = await takeLock(this.#layout.locks.storage, "write", context);
     this.#prepareHome();
@@ -73,6 +78,8 @@ export class Mounts {
         home: this.#options.home ?? this.#layout.overlay,
         overlays: [this.#layout.overlay, ...this.#options.additional],
         options: this.#options.options,
+        plainChanges: options.plainChanges ?? false,
+        userNamespace: options.userNamespace,
       });
     const next: Row = { id: layerId, path, count: (users ?? 0) + 1 };
     try {

@@ -40,7 +40,7 @@ export async function takeLock(path: string, mode: LockMode, context: LockContex
     };
   } catch (error) {
     place?.[Symbol.dispose]();
-    throw context.signal?.aborted ? error : wrapError(`take the store's lock ${path}`, error);
+    throw context.signal?.aborted ? context.signal.reason : wrapError(`take the store's lock ${path}`, error);
   }
 }
 

@@ -1,13 +1,18 @@
 import { join } from "node:path";
 import { type Logger, OcidError, silentLogger } from "@ocid/base";
-import { createLayerPool, type LayerPool } from "@ocid/layer";
+import { createLayerPool, createLayerTar, type LayerPool } from "@ocid/layer";
 import type { DiffId } from "@ocid/spec";
 import type { BigData } from "./big-data.ts";
 import { type CheckOptions, checkStore, type Finding } from "./check-store.ts";
 import { type Collected, type CollectOptions, collectGarbage } from "./collect-garbage.ts";
 import { commitLayer } from "./commit-layer.ts";
 import { type ContainerRecord, ContainerRecords } from "./container-records.ts";
-import { type CreateContainerRequest, createContainer, removeContainer } from "./create-container.ts";
+import {
+  type CreateContainerRequest,
+  containerLayerMark,
+  createContainer,
+  removeContainer,
+} from "./create-container.ts";
 import { type DiskUsage, diskUsage } from "./disk-usage.ts";
 import { findImage } from "./find-image.ts";
 import { refuseForeignShapes } from "./foreign-shapes.ts";
@@ -255,13 +260,26 @@ export class Store implements AsyncDisposable {
     return this.#parts.containers.find(id);
   }
 
-  /** Mounts a container's root file system read-write; a repeat returns the same path. */
-  async mountContainer(id: string, options: CallOptions = {}): Promise<{ readonly path: string }> {
-    const { layerId } = this.#getContainer(id);
-    const { mounts } = this.#parts;
-    const path = await mounts.mount(lockContext(this.#parts, options), layerId, {
+  /**
+   * Mounts a container's root file system read-write; a repeat returns the same path. `userNamespace`: path of the
+   * namespace of a container that was made with `idMappings`, FAILED_PRECONDITION without.
+   */
+  async mountContainer(
+    id: string,
+    options: CallOptions & { readonly userNamespace?: string | undefined } = {},
+  ): Promise<{ readonly path: string }> {
+    const { layerId, idMappings } = this.#getContainer(id);
+    const { userNamespace } = options;
+    if (idMappings && userNamespace === undefined && this.#parts.mounts.users(layerId) === 0)
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `container ${id} has ids of a user namespace; mount it with that namespace`,
+      );
+    const path = await this.#parts.mounts.mount(lockContext(this.#parts, options), layerId, {
       readOnly: false,
       once: true,
+      plainChanges: isOurs(this.#parts.layers.find(layerId)),
+      userNamespace: idMappings && userNamespace,
     });
     return { path };
   }
@@ -280,6 +298,20 @@ export class Store implements AsyncDisposable {
   /** Disk space of a container's writable layer. */
   async containerUsage(id: string, options: CallOptions = {}): Promise<DiskUsage> {
     return await this.#writableUsage(this.#getContainer(id).layerId, options);
+  }
+
+  /**
+   * What a container of ours has changed, as an uncompressed layer. UNIMPLEMENTED for containers of other programs,
+   * whose changes may lie on the disk in pieces.
+   */
+  openContainerDiff(id: string, options: CallOptions = {}): AsyncIterable<Uint8Array> {
+    const { layerId } = this.#getContainer(id);
+    if (!isOurs(this.#parts.layers.find(layerId)))
+      throw new OcidError(
+        "UNIMPLEMENTED",
+        `container ${id} was made by another program; ask that program for its changes`,
+      );
+    return createLayerTar(join(this.#parts.layout.overlay, layerId, "diff"), options);
   }
 
   // Care
@@ -386,6 +418,10 @@ export class Store implements AsyncDisposable {
     if (!container) throw new OcidError("NOT_FOUND", `container ${id} is not in the store ${this.root}`);
     return container;
   }
+}
+
+function isOurs(layer: LayerRecord | undefined): boolean {
+  return layer?.metadata === containerLayerMark;
 }
 
 function total(parts: readonly DiskUsage[]): DiskUsage {

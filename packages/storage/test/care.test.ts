@@ -71,6 +71,14 @@ describe("a check", () => {
     expect((await collect(store.check())).map(finding => finding.kind)).not.toContain("no-record");
   });
 
+  test("names a tar-split that ends in the middle", async () => {
+    const path = join(store.root, "overlay-layers", `${ids[0]}.tar-split.gz`);
+    writeFileSync(path, readFileSync(path).subarray(0, 40));
+    expect(await collect(store.check({ deep: true }))).toMatchObject([
+      { kind: "layer-content-changed", layerId: ids[0] },
+    ]);
+  });
+
   test("names changed data of an image", async () => {
     writeFileSync(join(store.root, "overlay-images", image.id, "manifest"), "{}");
     expect(await collect(store.check({ deep: true }))).toMatchObject([

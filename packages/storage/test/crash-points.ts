@@ -36,8 +36,8 @@ intercept(
   changing.map(name => `${name}Sync`),
 );
 intercept(fs.promises as unknown as Record<string, unknown>, changing);
-// Opening for writing and opening to sync are steps of their own.
-intercept(fs.promises as unknown as Record<string, unknown>, ["open"]);
+// Opening, to write or to sync, is a step of its own.
+intercept(fs as unknown as Record<string, unknown>, ["openSync"]);
 syncBuiltinESMExports();
 
 process.on("exit", () => {

@@ -115,6 +115,7 @@ describe.each([
         await expectSound(images);
       }
     }
+    console.info(`${operation}: ${kills} kills at ${steps} steps, sound after each`);
     expect(kills).toBeGreaterThanOrEqual(runs - 2);
   });
 });

@@ -123,6 +123,7 @@ describe.each([
       device.restart();
       await expectSound();
     }
+    console.info(`${operation}: ${cuts} power cuts at ${steps} steps, nothing half there`);
     expect(cuts).toBeGreaterThanOrEqual(runs - 2);
   });
 });

@@ -1,11 +1,22 @@
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isMountPoint } from "@ocid/host";
 import { type DiffId, digestBytes, digestHex } from "@ocid/spec";
 import { openStore, type Store } from "@ocid/storage";
 import { leakCheck, makeBusyboxRootfs, tempRoot } from "@ocid/testkit";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   type Built,
   packBlob,
@@ -129,12 +140,72 @@ describe("containers", () => {
     expect(await store.listContainers()).toEqual([]);
   });
 
+  test("what one has changed is a layer of its own", async () => {
+    const id = "d".repeat(64);
+    await store.createContainer({ id, name: "changes", imageId: image.id });
+    const { path } = await store.mountContainer(id);
+    writeFileSync(join(path, "etc/added"), "changed");
+    rmSync(join(path, "etc/passwd"));
+    execFileSync("mv", [join(path, "www"), join(path, "moved")]);
+    const tar = join(root.path, "diff.tar");
+    await writeFile(tar, store.openContainerDiff(id));
+    expect(execFileSync("tar", ["-tf", tar], { encoding: "utf8" }).trim().split("\n").sort()).toEqual(
+      ["etc/", "etc/.wh.passwd", "etc/added", "moved/", "moved/index.html", ".wh.www"].sort(),
+    );
+    await store.removeContainer(id);
+    podman("create", "--name", "foreign", "--network", "none", "localhost/box:1", "true");
+    const [foreign] = await store.listContainers();
+    expect(() => store.openContainerDiff(foreign!.id)).toThrow(
+      expect.objectContaining({ code: "UNIMPLEMENTED" }),
+    );
+    await expect(store.removeImage("localhost/box:1")).rejects.toMatchObject({
+      message: expect.stringContaining("foreign"),
+    });
+    podman("rm", "foreign");
+  });
+
   test("a name is given once", async () => {
     await store.createContainer({ id: "a".repeat(64), name: "same", imageId: image.id, metadata: "{}" });
     await expect(
       store.createContainer({ id: "b".repeat(64), name: "same", imageId: image.id, metadata: "{}" }),
     ).rejects.toMatchObject({ code: "ALREADY_EXISTS" });
     await store.removeContainer("a".repeat(64));
+  });
+});
+
+describe("a container in a user namespace", () => {
+  test("sees the image's files as its own, and so they are written", async () => {
+    // What lies above the store is the operator's; the store itself lets pass through.
+    chmodSync(root.path, 0o755);
+    const mappings = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+    const id = "e".repeat(64);
+    await store.createContainer({
+      id,
+      name: "mapped",
+      imageId: image.id,
+      idMappings: { uids: mappings, gids: mappings },
+    });
+    await expect(store.mountContainer(id)).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+    const inside = spawn("unshare", ["--user", "sleep", "60"], { stdio: "ignore" });
+    const userNamespace = `/proc/${inside.pid}/ns/user`;
+    try {
+      await vi.waitUntil(() => readlinkSync(userNamespace) !== readlinkSync("/proc/self/ns/user"), {
+        timeout: 10_000,
+      });
+      for (const kind of ["uid", "gid"]) writeFileSync(`/proc/${inside.pid}/${kind}_map`, "0 100000 65536");
+      const { path } = await store.mountContainer(id, { userNamespace });
+      expect((await store.mountContainer(id)).path).toBe(path);
+      for (const name of ["", "bin", "etc/added"]) expect(statSync(join(path, name)).uid).toBe(100_000);
+      execFileSync("nsenter", [
+        ...["-t", String(inside.pid), "--user", "--setuid", "0", "--setgid", "0"],
+        ...["sh", "-c", `echo changed > ${path}/etc/added && rm ${path}/etc/passwd`],
+      ]);
+      expect(readFileSync(join(path, "etc/added"), "utf8")).toBe("changed\n");
+      expect(existsSync(join(R, "overlay", (await store.findContainer(id))!.layerId, "mapped"))).toBe(false);
+    } finally {
+      inside.kill("SIGKILL");
+      await store.removeContainer(id);
+    }
   });
 });
 
