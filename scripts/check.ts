@@ -5,7 +5,7 @@ try {
   await run("biome", ["ci", "--error-on-warnings", "."]);
   await run("tsc", ["-p", "tsconfig.json"]);
   checkLayers();
-  await run("knip", ["--no-progress"]);
+  await run("knip", ["--no-progress", "--no-config-hints", "--exclude", "binaries"]);
   console.log("format, lint, types, layers and unused code: all good");
 } catch (error) {
   fail(error);
