@@ -60,6 +60,7 @@ export async function openLocalStore(options: GlobalOptions): Promise<Store> {
     root: options.root ?? conf.root,
     runRoot: options.runroot ?? conf.runRoot,
     mountOptions: conf.mountOptions,
+    additionalStores: conf.additionalStores,
     logger: warnings,
   });
 }

@@ -7,7 +7,7 @@ import { type CriServer, createCriServer, type Ports } from "@ocid/cri-server";
 import { becomeSubreaper, launchNamespaceWorker } from "@ocid/host";
 import { createLayerPool } from "@ocid/layer";
 import { openRuntimeShim } from "@ocid/runtime-shim";
-import { openStore } from "@ocid/storage";
+import { openStore, type StorageConf } from "@ocid/storage";
 import type { Config } from "./config-schema.ts";
 import { createImagePort } from "./image-port.ts";
 import { createNodePort } from "./node-port.ts";
@@ -18,11 +18,14 @@ export interface Daemon extends AsyncDisposable {
   readonly server: CriServer;
 }
 
+export interface DaemonOptions {
+  readonly version: string;
+  readonly logger: Logger;
+  readonly storage: StorageConf;
+}
+
 /** Puts the parts together. Everything that is opened here is closed, in reverse order, when the daemon is disposed of. */
-export async function composeDaemon(
-  config: Config,
-  options: { readonly version: string; readonly logger: Logger; readonly mountOptions: readonly string[] },
-): Promise<Daemon> {
+export async function composeDaemon(config: Config, options: DaemonOptions): Promise<Daemon> {
   const { logger, version } = options;
   const stateDir = config.server.state_dir;
   await using stack = new AsyncDisposableStack();
@@ -33,7 +36,8 @@ export async function composeDaemon(
     await openStore({
       root: config.storage.root,
       runRoot: config.storage.runroot,
-      mountOptions: options.mountOptions,
+      mountOptions: options.storage.mountOptions,
+      additionalStores: options.storage.additionalStores,
       layerPool,
       logger: logger.child({ part: "storage" }),
     }),
@@ -78,6 +82,10 @@ export async function composeDaemon(
   });
   await store.recover();
   await server.recover();
+  // What a crash in the middle of a removal has left is nobody's by now; only what is older than a day is taken.
+  await store
+    .collectGarbage()
+    .catch(error => logger.warn("the store's leftovers could not be collected", { error }));
   const owned = stack.move();
   return { server, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }

@@ -26,7 +26,7 @@ async function main(argv: readonly string[]): Promise<void> {
   process.on("unhandledRejection", error =>
     logger.error("a failure that nobody handled", { error: wrapError("unhandled", error) }),
   );
-  const daemon = await composeDaemon(config, { version, logger, mountOptions: storage.mountOptions });
+  const daemon = await composeDaemon(config, { version, logger, storage });
   await daemon.server.listen(config.server.listen);
   logger.info("ready", {
     listen: config.server.listen,
