@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { openStore } from "@ocid/storage";
 import { leakCheck, tempRoot } from "@ocid/testkit";
@@ -21,6 +22,7 @@ import {
 /** Operations of each of our two processes; podman and skopeo do a third as many each, being slower. */
 const count = process.env["OCID_EXHAUSTIVE"] ? 600 : 120;
 
+const program = fileURLToPath(new URL("./random-program.ts", import.meta.url));
 const leaks = leakCheck();
 const root = tempRoot("shared-");
 const R = join(root.path, "r");
@@ -52,7 +54,7 @@ async function ours(name: string): Promise<readonly string[]> {
   const imagesFile = join(root.path, `${name}.json`);
   writeFileSync(imagesFile, JSON.stringify(images));
   const { stdout } = await promisify(execFile)(process.execPath, [
-    ...["--conditions=@ocid/source", "--no-warnings", join(import.meta.dirname, "random-program.ts")],
+    ...["--conditions=@ocid/source", "--no-warnings", program],
     ...[name, R, RR, imagesFile, String(count)],
   ]);
   return stdout.trim().split("\n");

@@ -1,15 +1,18 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { openStore } from "@ocid/storage";
 import { leakCheck, tempRoot, unmountBelow } from "@ocid/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Blob, census, collect, peersOn, requirePeers, smallBlob, storeImage } from "./store-fixture.ts";
 
-/** Every step takes two minutes; in between, every fourth, beginning with another one each day. OCID_EXHAUSTIVE=1 for all. */
-const stride = process.env["OCID_EXHAUSTIVE"] ? 1 : 4;
+/** Every step takes minutes; in between, every eighth, beginning with another one each day. OCID_EXHAUSTIVE=1 for all. */
+const stride = process.env["OCID_EXHAUSTIVE"] ? 1 : 8;
 const first = 1 + (new Date().getDate() % stride);
 
+const points = fileURLToPath(new URL("./crash-points.ts", import.meta.url));
+const program = fileURLToPath(new URL("./crash-program.ts", import.meta.url));
 const leaks = leakCheck();
 const root = tempRoot("crash-");
 const layersFile = join(root.path, "layers.json");
@@ -40,12 +43,11 @@ function runOperation(
 ): { readonly killed: boolean; readonly steps: number } {
   const countFile = join(root.path, "count");
   const { root: R, runRoot: RR } = storeAt("work");
-  const here = import.meta.dirname;
   const result = spawnSync(
     process.execPath,
     [
       ...["--conditions=@ocid/source", "--no-warnings"],
-      ...["--import", join(here, "crash-points.ts"), join(here, "crash-program.ts")],
+      ...["--import", points, program],
       ...[operation, R, RR, layersFile],
     ],
     {

@@ -3,16 +3,19 @@ import { randomInt } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { openStore } from "@ocid/storage";
 import { leakCheck, tempRoot } from "@ocid/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { BlockDevice, cutPowerProgram } from "./block-device.ts";
 import { type Blob, busyboxBlob, collect, smallBlob, storeImage, tarDigest } from "./store-fixture.ts";
 
-const exhaustive = process.env["OCID_EXHAUSTIVE"] !== undefined;
-const stride = exhaustive ? 1 : 5;
+const exhaustive = Boolean(process.env["OCID_EXHAUSTIVE"]);
+const stride = exhaustive ? 1 : 10;
 const first = 1 + (new Date().getDate() % stride);
 
+const points = fileURLToPath(new URL("./crash-points.ts", import.meta.url));
+const program = fileURLToPath(new URL("./crash-program.ts", import.meta.url));
 const leaks = leakCheck();
 const root = tempRoot("power-");
 const device = new BlockDevice(root.path);
@@ -38,12 +41,11 @@ async function run(
   cutAt: number,
 ): Promise<{ readonly cut: boolean; readonly steps: number }> {
   const countFile = join(root.path, "count");
-  const here = import.meta.dirname;
   const child = spawn(
     process.execPath,
     [
       ...["--conditions=@ocid/source", "--no-warnings"],
-      ...["--import", join(here, "crash-points.ts"), join(here, "crash-program.ts")],
+      ...["--import", points, program],
       ...[operation, place.root, place.runRoot, layersFile],
     ],
     {
