@@ -68,7 +68,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
       logger: logger.child({ part: "images" }),
       userAgent: `ocid/${version}`,
     }),
-    rootfs: createRootfsPort(store, stateDir),
+    rootfs: await createRootfsPort(store, stateDir),
     runtime,
     node: createNodePort(worker, config.runtime.cgroup_driver),
     network,

@@ -1,14 +1,15 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { writeAtomic } from "@ocid/base";
+import { sweepAtomic, writeAtomic } from "@ocid/base";
 import type { RootfsPort } from "@ocid/cri-server";
 import type { Store } from "@ocid/storage";
 
 /** Containers' root file systems: writable layers of the store. `stateDir` keeps which images are mounted for whom. */
-export function createRootfsPort(store: Store, stateDir: string): RootfsPort {
+export async function createRootfsPort(store: Store, stateDir: string): Promise<RootfsPort> {
   const metadata = JSON.stringify({ ocid: { stateDir } });
   const mounts = join(stateDir, "image-mounts");
   mkdirSync(mounts, { recursive: true, mode: 0o700 });
+  await sweepAtomic(mounts);
   const mountedFor = (owner: string): readonly string[] => {
     const path = join(mounts, owner);
     return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : [];

@@ -16,4 +16,4 @@ export { redact } from "./redact.ts";
 export { type RetryOptions, retry } from "./retry.ts";
 export { Semaphore } from "./semaphore.ts";
 export { SharedFlight } from "./shared-flight.ts";
-export { writeAtomic } from "./write-atomic.ts";
+export { sweepAtomic, writeAtomic } from "./write-atomic.ts";

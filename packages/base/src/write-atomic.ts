@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { open, rename, rm } from "node:fs/promises";
+import { open, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 /**
@@ -28,5 +28,12 @@ export async function writeAtomic(path: string, content: string | Uint8Array, mo
     await parent.sync();
   } finally {
     await parent.close();
+  }
+}
+
+/** Removes what `writeAtomic` has left in a directory whose owner was killed; for whoever alone writes there, at the start. */
+export async function sweepAtomic(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (/^\.tmp-[0-9a-f]{12}$/.test(name)) await rm(join(directory, name), { force: true });
   }
 }

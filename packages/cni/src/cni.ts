@@ -1,7 +1,15 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { isIP } from "node:net";
 import { join } from "node:path";
-import { KeyedLock, type Logger, OcidError, silentLogger, wrapError, writeAtomic } from "@ocid/base";
+import {
+  KeyedLock,
+  type Logger,
+  OcidError,
+  silentLogger,
+  sweepAtomic,
+  wrapError,
+  writeAtomic,
+} from "@ocid/base";
 import { loadNetwork, type NetworkList, type PluginConfig, parseNetwork } from "./network-list.ts";
 import { type Attachment, findPlugin, runPlugin } from "./plugin.ts";
 
@@ -49,6 +57,7 @@ const interfaceName = "eth0";
 /** Opens a CNI client; configuration is read at each use, so that an operator's change counts at once. */
 export async function openCni(options: CniOptions): Promise<Cni> {
   mkdirSync(options.cacheDir, { recursive: true, mode: 0o700 });
+  await sweepAtomic(options.cacheDir);
   return new Cni(options);
 }
 

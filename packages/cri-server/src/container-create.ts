@@ -92,6 +92,7 @@ function newContainer(
     logPath: logs !== "" && config.logPath !== "" ? join(logs, config.logPath) : undefined,
     user: { uid: 0, gid: 0, groups: [] },
     state: { status: "unknown" },
+    endTold: false,
     recovered: false,
   };
 }

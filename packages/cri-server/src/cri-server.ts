@@ -126,7 +126,8 @@ async function followExits(
       void context.locks
         .run(`events ${id}`, async () => {
           const container = context.records.containers.get(id);
-          if (!container || container.state.status === "stopped") return;
+          if (!container || container.endTold) return;
+          container.endTold = true;
           container.state = await context.ports.runtime
             .state(id)
             .catch(() => ({ status: "stopped" as const, ...exit }));

@@ -48,6 +48,8 @@ export interface Container {
   readonly user: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] };
   /** What was known last; fed by exits, and derived anew at start. */
   state: RuntimeState;
+  /** Whether listeners have been told that it has ended. */
+  endTold: boolean;
   recovered: boolean;
 }
 
@@ -94,6 +96,7 @@ export class Records {
           createdAtNs: BigInt(record["createdAtNs"] as string),
           startedAtNs: BigInt(record["startedAtNs"] as string),
           state: { status: "unknown" },
+          endTold: false,
           recovered: true,
         });
     }
@@ -111,7 +114,7 @@ export class Records {
 
   async saveContainer(container: Container): Promise<void> {
     mkdirSync(this.containerDirectory(container.id), { recursive: true, mode: 0o700 });
-    const { config, recovered: _, state: __, ...rest } = container;
+    const { config, recovered: _, state: __, endTold: ___, ...rest } = container;
     await writeAtomic(
       join(this.containerDirectory(container.id), "container.json"),
       serialise({ ...rest, config: toJson(ContainerConfigSchema, config) }),

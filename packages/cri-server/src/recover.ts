@@ -43,6 +43,8 @@ export async function recover(context: ServerContext): Promise<void> {
   for (const container of records.containers.values()) {
     await attempt(`look at container ${container.id}`, async () => {
       container.state = await ports.runtime.state(container.id);
+      // What has ended while nobody was there is seen in the next list; no listener waits for it.
+      container.endTold = container.state.status === "stopped";
     });
   }
   logger.info("recovered", { sandboxes: records.sandboxes.size, containers: records.containers.size });
