@@ -63,7 +63,7 @@ export async function lockFile(path: string, options: LockOptions): Promise<File
     }
   } catch (error) {
     closeSync(fd);
-    throw error;
+    throw options.signal?.aborted ? options.signal.reason : error;
   }
 }
 

@@ -55,6 +55,8 @@ export function spawnProcess(request: SpawnRequest): SpawnedProcess {
   check("posix_spawnattr_init", request.path, attributes);
   try {
     for (const [fd, kind] of request.stdio.entries()) ours.push(addStdio(actions, fd, kind, theirs));
+    // Whatever this process was started with must not reach a container.
+    check("posix_spawn_file_actions_addclosefrom_np", request.path, actions, request.stdio.length);
     if (request.cwd !== undefined)
       check("posix_spawn_file_actions_addchdir_np", request.cwd, actions, cString(request.cwd));
     check(

@@ -36,6 +36,8 @@ const prototypes = {
   posix_spawn_file_actions_adddup2: "int posix_spawn_file_actions_adddup2(void *actions, int fd, int target)",
   posix_spawn_file_actions_addopen:
     "int posix_spawn_file_actions_addopen(void *actions, int fd, const void *path, int flags, unsigned int mode)",
+  posix_spawn_file_actions_addclosefrom_np:
+    "int posix_spawn_file_actions_addclosefrom_np(void *actions, int from)",
   posix_spawn_file_actions_addchdir_np:
     "int posix_spawn_file_actions_addchdir_np(void *actions, const void *path)",
   posix_spawnattr_init: "int posix_spawnattr_init(void *attributes)",
