@@ -1,0 +1,264 @@
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdirSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { createRegistryClient, fixedCredential, type RegistryClient } from "@ocid/registry";
+import { type Descriptor, digestBytes, mediaTypes, type Reference } from "@ocid/spec";
+import { startDockerRegistry, tempRoot } from "@ocid/testkit";
+import { afterAll, describe, expect, test } from "vitest";
+
+const root = tempRoot("registry-");
+afterAll(() => root.remove());
+
+const blob = Buffer.alloc(300_000, "layer");
+const descriptor: Descriptor = {
+  mediaType: mediaTypes.ociLayer,
+  digest: digestBytes(blob),
+  size: blob.byteLength,
+};
+const open = async function* () {
+  yield blob;
+};
+
+async function collect(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+async function pushAndFetch(client: RegistryClient, reference: Reference): Promise<void> {
+  expect(await client.hasBlob(reference, descriptor.digest)).toBe(false);
+  expect(await client.pushBlob(reference, descriptor, open)).toEqual({ sent: true });
+  expect(await client.hasBlob(reference, descriptor.digest)).toBe(true);
+  const config = Buffer.from("{}");
+  const configDescriptor = { mediaType: mediaTypes.ociConfig, digest: digestBytes(config), size: 2 };
+  await client.pushBlob(reference, configDescriptor, async function* () {
+    yield config;
+  });
+  const manifest = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: mediaTypes.ociManifest,
+      config: configDescriptor,
+      layers: [descriptor],
+    }),
+  );
+  const pushed = await client.pushManifest(reference, manifest, mediaTypes.ociManifest);
+  expect(await client.resolve(reference)).toEqual(pushed);
+  expect(Buffer.from((await client.fetchManifest(reference)).bytes)).toEqual(manifest);
+  expect(await collect(client.openBlob(reference, descriptor))).toEqual(blob);
+  expect(await collect(client.openBlob(reference, descriptor, { offset: 299_990 }))).toEqual(
+    blob.subarray(299_990),
+  );
+  const tags: string[] = [];
+  for await (const tag of client.listTags(reference)) tags.push(tag);
+  expect(tags).toEqual(["v1"]);
+  const other = { registry: reference.registry, repository: "test/other", tag: "v1" };
+  expect(await client.pushBlob(other, descriptor, open, { mountFrom: reference.repository })).toEqual({
+    sent: false,
+  });
+  await client.deleteManifest({
+    registry: reference.registry,
+    repository: reference.repository,
+    digest: pushed.digest,
+  });
+  await expect(client.resolve(reference)).rejects.toMatchObject({ code: "NOT_FOUND" });
+}
+
+describe("Debian's docker-registry", () => {
+  test("with a user and a password", async () => {
+    const directory = join(root.path, "basic");
+    mkdirSync(directory);
+    await using registry = await startDockerRegistry({
+      directory,
+      basicAuth: { username: "me", password: "s3cret-pass" },
+    });
+    const reference = { registry: registry.host, repository: "test/app", tag: "v1" };
+    await using client = createRegistryClient({
+      tlsVerify: false,
+      credentials: fixedCredential({ kind: "basic", username: "me", password: "s3cret-pass" }),
+    });
+    await pushAndFetch(client, reference);
+    await using stranger = createRegistryClient({
+      tlsVerify: false,
+      credentials: fixedCredential({ kind: "basic", username: "me", password: "wrong-one" }),
+    });
+    const refusal = await stranger.resolve(reference).catch(error => error);
+    expect(refusal).toMatchObject({ code: "UNAUTHENTICATED" });
+    expect(`${refusal.message} ${refusal.stack}`).not.toContain("wrong-one");
+  });
+
+  test("over TLS of an authority of one's own", async () => {
+    const directory = join(root.path, "tls");
+    mkdirSync(directory);
+    const [key, certificate] = [join(directory, "key.pem"), join(directory, "cert.pem")];
+    execFileSync(
+      "openssl",
+      [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+      ],
+      { stdio: "ignore" },
+    );
+    await using registry = await startDockerRegistry({ directory, tls: { certificate, key } });
+    const reference = { registry: registry.host, repository: "test/app", tag: "v1" };
+    await using stranger = createRegistryClient({ certificateDirectories: [] });
+    await expect(stranger.resolve(reference)).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+      message: expect.stringContaining("certs.d"),
+    });
+    const certificates = join(directory, "certs.d");
+    mkdirSync(join(certificates, registry.host), { recursive: true });
+    cpSync(certificate, join(certificates, registry.host, "ca.crt"));
+    await using client = createRegistryClient({ certificateDirectories: [certificates] });
+    await pushAndFetch(client, reference);
+  });
+
+  test("plain HTTP is not spoken unless it is allowed", async () => {
+    const directory = join(root.path, "plain");
+    mkdirSync(directory);
+    await using registry = await startDockerRegistry({ directory });
+    await using client = createRegistryClient();
+    await expect(client.ping(registry.host)).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+      message: expect.stringContaining("insecure"),
+    });
+  });
+});
+
+async function serve(
+  handle: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<{ readonly host: string } & AsyncDisposable> {
+  const server = createServer(handle).listen(0, "127.0.0.1");
+  await new Promise(resolve => server.once("listening", resolve));
+  return {
+    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise(resolve => server.close(resolve));
+    },
+  };
+}
+
+describe("a hostile registry", () => {
+  const ask = async (
+    handle: (request: IncomingMessage, response: ServerResponse) => void,
+    work: (client: RegistryClient, reference: Reference) => Promise<unknown>,
+  ) => {
+    await using server = await serve((request, response) =>
+      request.url === "/v2/" ? response.end("{}") : handle(request, response),
+    );
+    await using client = createRegistryClient({
+      tlsVerify: false,
+      credentials: fixedCredential({ kind: "basic", username: "me", password: "pass-word" }),
+    });
+    return await work(client, { registry: server.host, repository: "a/b", tag: "1" });
+  };
+  const fetchManifest = (client: RegistryClient, reference: Reference) => client.fetchManifest(reference);
+  const fetchBlob = (client: RegistryClient, reference: Reference) =>
+    collect(client.openBlob(reference, descriptor));
+
+  test("sends a manifest that is too large, no JSON, or another one than it promised", async () => {
+    await expect(
+      ask((_, response) => response.end(Buffer.alloc(5 << 20, " ")), fetchManifest),
+    ).rejects.toMatchObject({ code: "RESOURCE_EXHAUSTED" });
+    await expect(ask((_, response) => response.end("<html>"), fetchManifest)).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
+    const lie = (_: IncomingMessage, response: ServerResponse) => {
+      response.setHeader("docker-content-digest", digestBytes("other"));
+      response.end('{"schemaVersion":2,"manifests":[]}');
+    };
+    await expect(ask(lie, fetchManifest)).rejects.toMatchObject({
+      code: "DATA_LOSS",
+      reason: "DigestMismatch",
+    });
+  });
+
+  test("sends a blob that is wrong, too long without end, or cut short", async () => {
+    await expect(
+      ask((_, response) => response.end(Buffer.alloc(blob.byteLength)), fetchBlob),
+    ).rejects.toMatchObject({ code: "DATA_LOSS", reason: "DigestMismatch" });
+    const endless = (_: IncomingMessage, response: ServerResponse) => {
+      const more = () => {
+        while (!response.destroyed && response.write(Buffer.alloc(65_536)));
+      };
+      response.on("drain", more);
+      more();
+    };
+    await expect(ask(endless, fetchBlob)).rejects.toMatchObject({
+      code: "DATA_LOSS",
+      reason: "SizeMismatch",
+    });
+    await expect(ask((_, response) => response.end(blob.subarray(0, 1000)), fetchBlob)).rejects.toMatchObject(
+      { code: "DATA_LOSS", reason: "SizeMismatch" },
+    );
+  });
+
+  test.each([
+    [
+      "in circles",
+      (response: ServerResponse) => response.writeHead(307, { location: "/v2/a/b/manifests/1" }).end(),
+      "RedirectLoop",
+    ],
+    [
+      "to a file",
+      (response: ServerResponse) => response.writeHead(307, { location: "file:///etc/passwd" }).end(),
+      "RedirectRefused",
+    ],
+    [
+      "to the machine's surroundings",
+      (response: ServerResponse) =>
+        response.writeHead(307, { location: "http://169.254.169.254/latest" }).end(),
+      "RedirectRefused",
+    ],
+  ])("redirects %s", async (_, answer, reason) => {
+    await expect(ask((_request, response) => answer(response), fetchManifest)).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+      reason,
+    });
+  });
+
+  test("redirects to another origin, which gets no credentials", async () => {
+    const seen: (string | undefined)[] = [];
+    await using other = await serve((request, response) => {
+      seen.push(request.headers.authorization);
+      response.end(blob);
+    });
+    const handle = (request: IncomingMessage, response: ServerResponse) => {
+      if (request.headers.authorization === undefined)
+        response.writeHead(401, { "www-authenticate": 'Basic realm="x"' }).end();
+      else response.writeHead(307, { location: `http://user:secret@${other.host}/elsewhere` }).end();
+    };
+    expect(await ask(handle, fetchBlob)).toEqual(blob);
+    expect(seen).toEqual([undefined]);
+  });
+
+  test("names a token server that is none, or one that answers without a token", async () => {
+    const challenge = (realm: string) => (_: IncomingMessage, response: ServerResponse) =>
+      void response.writeHead(401, { "www-authenticate": `Bearer realm="${realm}",service="s"` }).end();
+    await expect(ask(challenge("file:///etc/passwd"), fetchManifest)).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+      message: expect.stringContaining("no URL"),
+    });
+    await using tokens = await serve((_, response) => response.end("{}"));
+    await expect(ask(challenge(`http://${tokens.host}/token`), fetchManifest)).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+      message: expect.stringContaining("without a token"),
+    });
+  });
+});
