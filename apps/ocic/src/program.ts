@@ -3,6 +3,7 @@ import { addImageCommands } from "./commands/images.ts";
 import { addMountCommands } from "./commands/mount.ts";
 import { addPodCommands } from "./commands/pods.ts";
 import { addRunCommand } from "./commands/run.ts";
+import { addStorageCommands } from "./commands/storage.ts";
 import { addTransferCommands } from "./commands/transfer.ts";
 import { addVerifyCommand } from "./commands/verify.ts";
 import { addVersionCommand } from "./commands/version.ts";
@@ -28,13 +29,19 @@ export function createProgram(): Command {
   addTransferCommands(program);
   addVerifyCommand(program);
   addMountCommands(program);
+  addStorageCommands(program);
   addRunCommand(program);
   addPodCommands(program);
   addVersionCommand(program);
-  // Flags may stand after the command too.
-  for (const command of program.commands) {
+  acceptAfterwards(program, program.commands);
+  return program;
+}
+
+/** Flags may stand after the command too. */
+function acceptAfterwards(program: Command, commands: readonly Command[]): void {
+  for (const command of commands) {
     for (const option of program.options)
       if (!command.options.some(own => own.long === option.long)) command.addOption(option);
+    acceptAfterwards(program, command.commands);
   }
-  return program;
 }

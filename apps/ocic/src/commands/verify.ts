@@ -85,10 +85,11 @@ async function wantedNames(
 /** An id, or a part of one, stands for the image's first name. */
 async function nameImage(store: Store, text: string): Promise<NamedImage> {
   const image = await store.getImage(text);
-  const byId = image.id.startsWith(text.replace(/^sha256:/, ""));
-  const name = byId
-    ? image.names[0]
-    : (image.names.find(candidate => candidate === text || candidate.startsWith(`${text}:`)) ?? text);
+  // What was typed may be short for a name, or another one of the same image.
+  const spelt = image.names.find(
+    candidate => candidate === text || candidate.endsWith(`/${text}`) || candidate.startsWith(`${text}:`),
+  );
+  const name = spelt ?? image.names[0];
   if (name === undefined)
     throw new OcidError("FAILED_PRECONDITION", `image ${text} has no name, so no registry can be asked`);
   return { image, name };
