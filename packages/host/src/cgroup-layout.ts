@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { parseMountinfo } from "./mount.ts";
 
@@ -11,16 +11,20 @@ export interface CgroupLayout {
   readonly controllers: ReadonlyMap<string, string>;
   /** Mount points of all hierarchies, those without controllers too: runtimes make a container's cgroup in each. */
   readonly hierarchies: readonly string[];
+  /** Who makes cgroups unless configured otherwise: systemd where it runs and owns the unified hierarchy. */
+  readonly driverDefault: "cgroupfs" | "systemd";
   readonly hugetlb: boolean;
+  /** Whether swap is accounted, and can be limited. */
   readonly swap: boolean;
 }
 
 let detected: CgroupLayout | undefined;
 
 export function detectCgroups(): CgroupLayout {
-  detected ??= readLayout(readFileSync("/proc/self/mountinfo", "utf8"), path =>
-    existsSync(path) ? readFileSync(path, "utf8") : "",
-  );
+  detected ??= readLayout(readFileSync("/proc/self/mountinfo", "utf8"), path => {
+    if (!existsSync(path)) return "";
+    return statSync(path).isDirectory() ? "directory" : readFileSync(path, "utf8");
+  });
   return detected;
 }
 
@@ -47,19 +51,26 @@ export function readLayout(mountinfo: string, read: (path: string) => string): C
   const hierarchies = new Set<string>();
   let unified: string | undefined;
   for (const entry of parseMountinfo(mountinfo)) {
-    if (entry.fstype === "cgroup2" || entry.fstype === "cgroup") hierarchies.add(entry.target);
-    if (entry.fstype === "cgroup2") unified ??= entry.target;
+    // Whatever is mounted of a part of a hierarchy only (in containers of others) is not where cgroups are made.
+    if (entry.root !== "/" && entry.fstype.startsWith("cgroup") && hierarchies.size > 0) continue;
+    if (entry.fstype === "cgroup2") {
+      unified ??= entry.target;
+      hierarchies.add(unified);
+    }
     if (entry.fstype !== "cgroup") continue;
-    for (const option of entry.superOptions.split(","))
-      if (v1Controllers.has(option) && !controllers.has(option)) controllers.set(option, entry.target);
+    const options = entry.superOptions.split(",");
+    const fresh = options.filter(option => v1Controllers.has(option) && !controllers.has(option));
+    for (const option of fresh) controllers.set(option, entry.target);
+    if (fresh.length > 0 || options.some(option => option.startsWith("name="))) hierarchies.add(entry.target);
   }
-  if (controllers.has("memory") || controllers.has("cpu") || unified === undefined) {
-    const memory = controllers.get("memory");
+  const memory = controllers.get("memory");
+  if (memory !== undefined || controllers.has("cpu") || unified === undefined) {
     return {
       version: 1,
       unified,
       controllers,
       hierarchies: [...hierarchies],
+      driverDefault: "cgroupfs",
       hugetlb: controllers.has("hugetlb"),
       swap: memory !== undefined && read(join(memory, "memory.memsw.usage_in_bytes")) !== "",
     };
@@ -70,8 +81,16 @@ export function readLayout(mountinfo: string, read: (path: string) => string): C
     version: 2,
     unified,
     controllers,
-    hierarchies: [...hierarchies],
+    hierarchies: [unified],
+    driverDefault: read("/run/systemd/system") === "" ? "cgroupfs" : "systemd",
     hugetlb: controllers.has("hugetlb"),
-    swap: controllers.has("memory"),
+    swap: controllers.has("memory") && swapOfV2(unified, read),
   };
+}
+
+/** The root of the hierarchy has no memory files: our own cgroup tells, and from the root whether there is swap at all. */
+function swapOfV2(unified: string, read: (path: string) => string): boolean {
+  const own = /^0::(.*)$/m.exec(read("/proc/self/cgroup"))?.[1] ?? "/";
+  if (read(join(unified, own, "memory.current")) === "") return read("/proc/swaps") !== "";
+  return read(join(unified, own, "memory.swap.max")) !== "";
 }

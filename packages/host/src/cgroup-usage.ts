@@ -17,8 +17,18 @@ export interface CgroupUsage {
   readonly swapAvailableBytes?: bigint;
   readonly pids: bigint;
   readonly pidsLimit?: bigint;
+  readonly io?: CgroupIo;
 }
 
+/** Traffic with block devices, all devices together. */
+export interface CgroupIo {
+  readonly readBytes: bigint;
+  readonly writeBytes: bigint;
+  readonly reads: bigint;
+  readonly writes: bigint;
+}
+
+/** CPU, memory, swap, processes and block devices of a cgroup and all below it. */
 export function readCgroupUsage(
   cgroup: Pick<Cgroup, "read">,
   layout: CgroupLayout = detectCgroups(),
@@ -26,7 +36,9 @@ export function readCgroupUsage(
   return layout.version === 2 ? usageOfV2(cgroup) : usageOfV1(cgroup);
 }
 
-/** How often the kernel has killed a process of the cgroup for want of memory. */
+/**
+ * How often the kernel has killed a process of the cgroup for want of memory; on version 2 those below it count too.
+ */
 export function readOomKills(cgroup: Pick<Cgroup, "read">, layout: CgroupLayout = detectCgroups()): bigint {
   const file = layout.version === 2 ? "memory.events" : "memory.oom_control";
   return keyed(cgroup.read("memory", file))("oom_kill") ?? 0n;
@@ -49,6 +61,7 @@ function usageOfV2(cgroup: Pick<Cgroup, "read">): CgroupUsage {
     swapLimit,
     pids: number(cgroup.read("pids", "pids.current")) ?? 0n,
     pidsLimit: number(cgroup.read("pids", "pids.max")),
+    io: ioOfV2(cgroup.read("io", "io.stat")),
   });
 }
 
@@ -77,12 +90,44 @@ function usageOfV1(cgroup: Pick<Cgroup, "read">): CgroupUsage {
         : undefined,
     pids: number(cgroup.read("pids", "pids.current")) ?? 0n,
     pidsLimit: number(cgroup.read("pids", "pids.max")),
+    io: ioOfV1(
+      cgroup.read("blkio", "blkio.throttle.io_service_bytes_recursive"),
+      cgroup.read("blkio", "blkio.throttle.io_serviced_recursive"),
+    ),
   });
+}
+
+/** Lines `8:0 rbytes=1 wbytes=2 rios=3 wios=4 …` of io.stat. */
+function ioOfV2(text: string | undefined): CgroupIo | undefined {
+  if (text === undefined) return undefined;
+  const sum = (key: string) => total(text.matchAll(new RegExp(`\\b${key}=(\\d+)`, "g")));
+  return { readBytes: sum("rbytes"), writeBytes: sum("wbytes"), reads: sum("rios"), writes: sum("wios") };
+}
+
+/** Lines `8:0 Read 1`, `8:0 Write 2` … */
+function ioOfV1(bytes: string | undefined, operations: string | undefined): CgroupIo | undefined {
+  if (bytes === undefined || operations === undefined) return undefined;
+  const sum = (text: string, kind: string) =>
+    total(text.matchAll(new RegExp(`^\\d+:\\d+ ${kind} (\\d+)$`, "gm")));
+  return {
+    readBytes: sum(bytes, "Read"),
+    writeBytes: sum(bytes, "Write"),
+    reads: sum(operations, "Read"),
+    writes: sum(operations, "Write"),
+  };
+}
+
+function total(matches: Iterable<RegExpExecArray>): bigint {
+  let sum = 0n;
+  for (const match of matches) sum += BigInt(match[1]!);
+  return sum;
 }
 
 function complete(
   raw: Record<"cpuUsageNs" | "usage" | "inactiveFile" | "rss" | "faults" | "majorFaults" | "pids", bigint> &
-    Record<"limit" | "swap" | "swapLimit" | "pidsLimit", bigint | undefined>,
+    Record<"limit" | "swap" | "swapLimit" | "pidsLimit", bigint | undefined> & {
+      readonly io: CgroupIo | undefined;
+    },
 ): CgroupUsage {
   const workingSet = atLeastZero(raw.usage - raw.inactiveFile);
   return {
@@ -100,6 +145,7 @@ function complete(
       : { swapAvailableBytes: atLeastZero(raw.swapLimit - raw.swap) }),
     pids: raw.pids,
     ...(raw.pidsLimit === undefined ? {} : { pidsLimit: raw.pidsLimit }),
+    ...(raw.io === undefined ? {} : { io: raw.io }),
   };
 }
 

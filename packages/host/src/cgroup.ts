@@ -1,9 +1,14 @@
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, normalize } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { OcidError } from "@ocid/base";
+import { pidsOf, removeCgroupTree, tryRead } from "./cgroup-files.ts";
+import { killCgroup } from "./cgroup-kill.ts";
 import { type CgroupLayout, detectCgroups } from "./cgroup-layout.ts";
-import { errnoOf } from "./errno.ts";
+import { type CgroupPressure, readCgroupPressure } from "./cgroup-pressure.ts";
+import { type CgroupResources, planResources } from "./cgroup-resources.ts";
+import { type CgroupUsage, readCgroupUsage, readOomKills } from "./cgroup-usage.ts";
+import { errnoOf, systemErrorOf } from "./errno.ts";
+import { watchOomKills } from "./oom-watch.ts";
 
 /** A cgroup by its path from the root of each hierarchy, as an OCI runtime's `cgroupsPath` has it: `/kubepods/x`. */
 export interface Cgroup {
@@ -12,31 +17,42 @@ export interface Cgroup {
   readonly directories: readonly string[];
   exists(): boolean;
   create(): void;
+  /** Moves a process with all its threads; NOT_FOUND when it has gone. */
   addProcess(pid: number): void;
   /** Pids in it and, with `deep`, in those below. */
   processes(deep?: boolean): readonly number[];
-  /** Kills everything in it and below; returns when nothing is left or throws DEADLINE_EXCEEDED. */
-  kill(options?: { readonly timeoutMs?: number }): Promise<void>;
-  /** Removes it and those below; processes must have gone. What is gone already is no error. */
+  /** Kills everything in it and below; returns when nothing is left or throws DEADLINE_EXCEEDED (default 10 s). */
+  kill(options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined }): Promise<void>;
+  /** Removes it and those below from every hierarchy; processes must have gone. What is gone already is no error. */
   remove(): Promise<void>;
+  usage(): CgroupUsage;
+  pressure(): CgroupPressure;
+  /** How often the kernel has killed a process in it for want of memory; on version 2 those below count too. */
+  oomKills(): bigint;
+  /** Calls back with the number of OOM kills whenever it has grown, until disposed of. */
+  watchOom(onKill: (kills: bigint) => void): Disposable;
+  /** Sets limits one by one; when one is refused those before it stay. */
+  setResources(resources: CgroupResources): void;
   /** Text of a file of one controller; undefined where there is none. */
   read(controller: string, file: string): string | undefined;
   write(controller: string, file: string, text: string): void;
+  /** Text of a file of the unified hierarchy, that of a hybrid included. */
+  readUnified(file: string): string | undefined;
 }
 
 export function openCgroup(path: string, layout: CgroupLayout = detectCgroups()): Cgroup {
-  const clean = normalize(`/${path}`);
-  if (clean === "/" || clean.includes("/../"))
+  const clean = normalize(`/${path}`).replace(/\/$/, "");
+  if (clean === "" || clean.includes("\0") || path.split("/").includes(".."))
     throw new OcidError("INVALID_ARGUMENT", `not a cgroup of a pod or container: ${JSON.stringify(path)}`);
   const mountpoints = layout.version === 2 ? [layout.unified!] : [...new Set(layout.controllers.values())];
   const directories = mountpoints.map(mountpoint => join(mountpoint, clean));
+  // Runtimes make it in the hierarchies without controllers too: what is to go has to go from all.
   const everywhere = layout.hierarchies.map(mountpoint => join(mountpoint, clean));
   const directoryOf = (controller: string) => {
     const mountpoint =
       layout.controllers.get(controller) ?? (layout.version === 2 ? layout.unified : undefined);
     return mountpoint === undefined ? undefined : join(mountpoint, clean);
   };
-  const processes = (deep = false) => [...new Set(everywhere.flatMap(directory => pidsOf(directory, deep)))];
   const cgroup: Cgroup = {
     path: clean,
     directories,
@@ -45,12 +61,20 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
       for (const directory of directories) createDirectory(directory, layout);
     },
     addProcess(pid) {
-      for (const directory of directories) writeFileSync(join(directory, "cgroup.procs"), String(pid));
+      for (const directory of directories) writeFile(join(directory, "cgroup.procs"), String(pid));
     },
-    processes,
-    kill: options => killAll(cgroup, layout, options?.timeoutMs ?? 10_000),
+    processes: (deep = false) => [...new Set(everywhere.flatMap(directory => pidsOf(directory, deep)))],
+    kill: options => killCgroup(cgroup, layout, options?.timeoutMs ?? 10_000, options?.signal),
     async remove() {
-      for (const directory of everywhere) await removeTree(directory);
+      for (const directory of everywhere) await removeCgroupTree(directory);
+    },
+    usage: () => readCgroupUsage(cgroup, layout),
+    pressure: () => readCgroupPressure(cgroup),
+    oomKills: () => readOomKills(cgroup, layout),
+    watchOom: onKill => watchOomKills(cgroup, layout, onKill),
+    setResources(resources) {
+      for (const [controller, file, text] of planResources(resources, layout, cgroup))
+        cgroup.write(controller, file, text);
     },
     read(controller, file) {
       const directory = directoryOf(controller);
@@ -60,10 +84,21 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
       const directory = directoryOf(controller);
       if (directory === undefined)
         throw new OcidError("FAILED_PRECONDITION", `this machine has no cgroup controller ${controller}`);
-      writeFileSync(join(directory, file), text);
+      writeFile(join(directory, file), text);
     },
+    readUnified: file =>
+      layout.unified === undefined ? undefined : tryRead(join(layout.unified, clean, file)),
   };
   return cgroup;
+}
+
+/** Names the file and what was written; the kernel says no more than EINVAL. */
+function writeFile(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    throw systemErrorOf(error, "write", `${JSON.stringify(text)} to ${path}`);
+  }
 }
 
 function createDirectory(directory: string, layout: CgroupLayout): void {
@@ -80,8 +115,9 @@ function createDirectory(directory: string, layout: CgroupLayout): void {
     for (const controller of layout.controllers.keys()) {
       try {
         writeFileSync(join(parent, "cgroup.subtree_control"), `+${controller}`);
-      } catch {
+      } catch (error) {
         // Not to be had here, or the parent has processes of its own; limits that need it will say so.
+        if (errnoOf(error) === undefined) throw error;
       }
     }
   }
@@ -98,75 +134,5 @@ function inheritCpuset(directory: string, layout: CgroupLayout): void {
       if (tryRead(join(here, file))?.trim() === "")
         writeFileSync(join(here, file), readFileSync(join(here, "..", file), "utf8").trim());
     }
-  }
-}
-
-async function killAll(cgroup: Cgroup, layout: CgroupLayout, timeoutMs: number): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  for (let pauseMs = 1; ; pauseMs = Math.min(50, pauseMs * 2)) {
-    const alive = cgroup.processes(true);
-    if (alive.length === 0) return;
-    if (performance.now() > deadline) {
-      throw new OcidError(
-        "DEADLINE_EXCEEDED",
-        `processes of cgroup ${cgroup.path} did not end within ${timeoutMs} ms of being killed: ${alive.slice(0, 10).join(", ")}`,
-      );
-    }
-    if (layout.version === 2) cgroup.write("", "cgroup.kill", "1");
-    else killFrozen(cgroup, layout, alive);
-    await sleep(pauseMs);
-  }
-}
-
-/** On version 1 a fork bomb can only be caught while it stands still. */
-function killFrozen(cgroup: Cgroup, layout: CgroupLayout, alive: readonly number[]): void {
-  const freezer = layout.controllers.has("freezer") && cgroup.read("freezer", "freezer.state") !== undefined;
-  if (freezer) cgroup.write("freezer", "freezer.state", "FROZEN");
-  for (const pid of freezer ? cgroup.processes(true) : alive) {
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch (error) {
-      if (errnoOf(error) !== "ESRCH") throw error;
-    }
-  }
-  if (freezer) cgroup.write("freezer", "freezer.state", "THAWED");
-}
-
-async function removeTree(directory: string): Promise<void> {
-  for (const name of tryReaddir(directory)) await removeTree(join(directory, name));
-  for (let attempt = 0; ; attempt++) {
-    try {
-      rmdirSync(directory);
-      return;
-    } catch (error) {
-      const errno = errnoOf(error);
-      if (errno === "ENOENT") return;
-      // Zombies that init has not reaped yet keep a cgroup busy for a moment.
-      if (errno !== "EBUSY" || attempt === 200) throw error;
-      await sleep(Math.min(25, 1 + attempt));
-    }
-  }
-}
-
-function pidsOf(directory: string, deep: boolean): readonly number[] {
-  const own = (tryRead(join(directory, "cgroup.procs")) ?? "").split("\n").filter(Boolean).map(Number);
-  return deep ? [...own, ...tryReaddir(directory).flatMap(name => pidsOf(join(directory, name), true))] : own;
-}
-
-function tryReaddir(directory: string): readonly string[] {
-  try {
-    return readdirSync(directory, { withFileTypes: true })
-      .filter(entry => entry.isDirectory())
-      .map(entry => entry.name);
-  } catch {
-    return [];
-  }
-}
-
-function tryRead(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
   }
 }

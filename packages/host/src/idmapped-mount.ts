@@ -1,14 +1,16 @@
 import { closeSync, openSync } from "node:fs";
-import { call, cString } from "./sys.ts";
+import { atCurrentDirectory, call, cString } from "./sys.ts";
 
-const atCurrentDirectory = -100;
 const emptyPath = 0x1000;
 const openTreeClone = 1;
 const cloexec = 0o2000000;
 const recursive = 0x8000;
 const attributeIdmap = 0x100000n;
 
-/** Mounts `source` at `target` with the ids of a user namespace (mount_setattr(2), MOUNT_ATTR_IDMAP). */
+/**
+ * Mounts `source` at `target` with the ids of a user namespace (mount_setattr(2), MOUNT_ATTR_IDMAP): what id 0 owns on
+ * the disk, the namespace's root owns there. INVALID_ARGUMENT when the file system does not know how.
+ */
 export function idmappedMount(request: {
   readonly source: string;
   readonly target: string;

@@ -1,7 +1,15 @@
 export { boundingCapabilities, minOomScoreAdj } from "./capabilities.ts";
 export { type Cgroup, openCgroup } from "./cgroup.ts";
 export { type CgroupLayout, detectCgroups } from "./cgroup-layout.ts";
-export { type CgroupUsage, readCgroupUsage, readOomKills } from "./cgroup-usage.ts";
+export {
+  type CgroupPressure,
+  type Pressure,
+  type PressureLine,
+  readCgroupPressure,
+} from "./cgroup-pressure.ts";
+export type { CgroupResources } from "./cgroup-resources.ts";
+export { type CgroupIo, type CgroupUsage, readCgroupUsage, readOomKills } from "./cgroup-usage.ts";
+export { provideEmbedded, provideKoffi } from "./embedded.ts";
 export { errnoOf, systemError } from "./errno.ts";
 export { idmappedMount } from "./idmapped-mount.ts";
 export { type FileLock, type LockMode, type LockOptions, lockFile, tryLockFile } from "./lock-file.ts";
@@ -45,13 +53,13 @@ export {
   runProcess,
 } from "./run-process.ts";
 export { openBeneath, openInRoot } from "./safe-open.ts";
-export { connectSeqpacket } from "./seqpacket.ts";
+export { connectSeqpacket, type SeqpacketOptions } from "./seqpacket.ts";
+export { signalNumber } from "./signal-number.ts";
 export {
   type ProcessEnd,
   type SpawnedProcess,
   type SpawnRequest,
   type Stdio,
-  signalNumber,
   spawnProcess,
 } from "./spawn-process.ts";
 export { becomeSubreaper } from "./subreaper.ts";

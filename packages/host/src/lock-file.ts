@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
 import { errnoName, systemError } from "./errno.ts";
+import { pause } from "./pause.ts";
 import { callRaw, lastErrno } from "./sys.ts";
 
 export type LockMode = "read" | "write";
@@ -59,7 +59,7 @@ export async function lockFile(path: string, options: LockOptions): Promise<File
         told = waitedMs + 1000;
         options.onWait({ path, holderPid: holder(fd, options.mode), waitedMs });
       }
-      await sleep(pauseMs, undefined, options.signal ? { signal: options.signal } : {});
+      await pause(pauseMs, options.signal);
     }
   } catch (error) {
     closeSync(fd);

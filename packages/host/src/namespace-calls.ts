@@ -12,8 +12,6 @@ export type NamespaceCall =
   | { readonly kind: "networkUsage"; readonly netnsPath: string };
 
 export interface NamespaceReply {
-  readonly id: number;
-  readonly error?: unknown;
   readonly fd?: number;
   readonly interfaces?: readonly NetworkInterfaceUsage[];
 }
@@ -32,17 +30,15 @@ export function parseNetworkUsage(text: string): readonly NetworkInterfaceUsage[
     .split("\n")
     .slice(2)
     .flatMap(line => {
-      const [name, rest] = line.split(":");
-      const fields = rest?.trim().split(/\s+/).map(BigInt);
-      if (name === undefined || fields === undefined || fields.length < 11 || name.trim() === "lo") return [];
-      return [
-        {
-          name: name.trim(),
-          rxBytes: fields[0]!,
-          rxErrors: fields[2]!,
-          txBytes: fields[8]!,
-          txErrors: fields[10]!,
-        },
-      ];
+      // The name of an alias has a colon of its own; the last one ends it.
+      const at = line.lastIndexOf(":");
+      const name = line.slice(0, Math.max(at, 0)).trim();
+      const fields = line
+        .slice(at + 1)
+        .trim()
+        .split(/\s+/);
+      if (at === -1 || name === "lo" || fields.length < 11) return [];
+      const number = (index: number) => BigInt(fields[index] ?? 0);
+      return [{ name, rxBytes: number(0), rxErrors: number(2), txBytes: number(8), txErrors: number(10) }];
     });
 }

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parentPort } from "node:worker_threads";
+import { answerCalls } from "./calling-thread.ts";
 import { bindMount } from "./mount.ts";
 import { type NamespaceCall, type NamespaceReply, parseNetworkUsage } from "./namespace-calls.ts";
 import { call } from "./sys.ts";
@@ -13,45 +13,47 @@ const home = Object.fromEntries(
   allKinds.map(kind => [kind, openSync(`/proc/thread-self/ns/${kind}`, "r")]),
 ) as Record<Kind, number>;
 
-parentPort?.on("message", (message: NamespaceCall & { readonly id: number }) => {
-  let reply: NamespaceReply;
-  try {
-    reply = { id: message.id, ...answer(message) };
-  } catch (error) {
-    reply = { id: message.id, error };
-  }
-  parentPort?.postMessage(reply);
-});
+answerCalls(answer);
 
-function answer(message: NamespaceCall): Omit<NamespaceReply, "id"> {
+function answer(message: NamespaceCall): NamespaceReply {
   switch (message.kind) {
     case "create":
-      return comingHome(allKinds, () => create(message));
+      return away(allKinds, () => create(message));
     case "setUp":
-      return comingHome(allKinds, () => {
+      return away(allKinds, () => {
         for (const kind of message.namespaces)
           if (kind !== "user") enter(join(message.directory, kind), kind);
         prepare(message);
         return {};
       });
     case "socket":
-      return comingHome(["net"], () => {
+      return away(["net"], () => {
         enter(message.netnsPath, "net");
         return { fd: openSocket(message.family) };
       });
     case "networkUsage":
-      return comingHome(["net"], () => {
+      return away(["net"], () => {
         enter(message.netnsPath, "net");
         return { interfaces: parseNetworkUsage(readFileSync("/proc/thread-self/net/dev", "utf8")) };
       });
   }
 }
 
-function comingHome<T>(kinds: readonly Kind[], work: () => T): T {
+function away<T>(kinds: readonly Kind[], work: () => T): T {
   try {
     return work();
   } finally {
+    comeHome(kinds);
+  }
+}
+
+function comeHome(kinds: readonly Kind[]): void {
+  try {
     for (const kind of kinds) call("setns", `own ${kind} namespace`, home[kind], cloneFlags[kind]);
+  } catch (error) {
+    // A thread that cannot come home must not answer another call from inside a pod.
+    setImmediate(() => process.exit(1));
+    throw error;
   }
 }
 

@@ -1,10 +1,12 @@
-import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import { OcidError } from "@ocid/base";
-import { bindMount, unmount } from "./mount.ts";
+import { isOcidError, OcidError } from "@ocid/base";
+import { createCallingThread } from "./calling-thread.ts";
+import { bindMount, isMountPoint, unmount } from "./mount.ts";
 import type { NamespaceCall, NamespaceReply, NetworkInterfaceUsage } from "./namespace-calls.ts";
+import { unlessAborted } from "./pause.ts";
 import { findExecutable } from "./run-process.ts";
 import { spawnProcess } from "./spawn-process.ts";
 import { launchWorker } from "./worker.ts";
@@ -37,15 +39,19 @@ export interface PodNamespaces {
 }
 
 export interface NamespaceWorker extends AsyncDisposable {
-  /** Makes namespaces with loopback up and pins them to files. A failure leaves none. */
-  create(request: NamespaceRequest): Promise<PodNamespaces>;
+  /**
+   * Makes namespaces with loopback up and pins them to files. A failure leaves none; ALREADY_EXISTS when the directory
+   * holds pinned ones, which stay. A signal is looked at first and at the end: one millisecond is not worth more.
+   */
+  create(request: NamespaceRequest, options?: CallOptions): Promise<PodNamespaces>;
   /** Connects to a TCP port of 127.0.0.1, or ::1, inside a network namespace. */
-  connect(
-    netnsPath: string,
-    port: number,
-    options?: { readonly signal?: AbortSignal | undefined },
-  ): Promise<Duplex>;
-  networkUsage(netnsPath: string): Promise<readonly NetworkInterfaceUsage[]>;
+  connect(netnsPath: string, port: number, options?: CallOptions): Promise<Duplex>;
+  /** Counters of the interfaces in a network namespace, loopback left out. */
+  networkUsage(netnsPath: string, options?: CallOptions): Promise<readonly NetworkInterfaceUsage[]>;
+}
+
+interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -53,31 +59,14 @@ export interface NamespaceWorker extends AsyncDisposable {
  * a pod and no helper process (which only a user namespace needs, for an instant).
  */
 export function launchNamespaceWorker(): NamespaceWorker {
-  const worker = launchWorker("namespace-worker", new URL("./namespace-worker.ts", import.meta.url));
-  const waiting = new Map<number, { resolve(reply: NamespaceReply): void; reject(error: unknown): void }>();
-  let lastId = 0;
-  worker.unref();
-  worker.on("message", (reply: NamespaceReply) => {
-    const call = waiting.get(reply.id);
-    waiting.delete(reply.id);
-    if (waiting.size === 0) worker.unref();
-    if (reply.error) call?.reject(reply.error);
-    else call?.resolve(reply);
-  });
-  worker.on("error", error => {
-    for (const call of waiting.values()) call.reject(error);
-    waiting.clear();
-  });
-  const ask = (call: NamespaceCall): Promise<NamespaceReply> => {
-    const id = ++lastId;
-    worker.ref();
-    return new Promise((resolve, reject) => {
-      waiting.set(id, { resolve, reject });
-      worker.postMessage({ ...call, id });
-    });
-  };
+  const thread = createCallingThread<NamespaceCall, NamespaceReply>("the namespace thread", () =>
+    launchWorker("namespace-worker", new URL("./namespace-worker.ts", import.meta.url)),
+  );
+  const ask = thread.ask;
   return {
-    async create(request) {
+    async create(request, { signal } = {}) {
+      signal?.throwIfAborted();
+      refuseExisting(request.directory);
       try {
         const pins = pinFiles(request);
         if (request.userMappings) await createWithUserNamespace(request, pins);
@@ -89,6 +78,7 @@ export function launchNamespaceWorker(): NamespaceWorker {
           hostname: request.hostname,
           sysctls: request.sysctls,
         });
+        signal?.throwIfAborted();
         return Object.fromEntries(pins.map(pin => [pin, join(request.directory, pin)]));
       } catch (error) {
         removeNamespaces(request.directory);
@@ -96,8 +86,11 @@ export function launchNamespaceWorker(): NamespaceWorker {
       }
     },
     async connect(netnsPath, port, options = {}) {
+      if (!Number.isInteger(port) || port < 1 || port > 65_535)
+        throw new OcidError("INVALID_ARGUMENT", `not a TCP port: ${port}`);
       let failure: unknown;
       for (const address of ["127.0.0.1", "::1"] as const) {
+        options.signal?.throwIfAborted();
         try {
           const { fd } = await ask({ kind: "socket", netnsPath, family: address === "::1" ? 10 : 2 });
           return await connected(
@@ -108,6 +101,7 @@ export function launchNamespaceWorker(): NamespaceWorker {
           );
         } catch (error) {
           options.signal?.throwIfAborted();
+          if (failure === undefined && isOcidError(error)) throw error;
           failure ??= error;
         }
       }
@@ -117,12 +111,11 @@ export function launchNamespaceWorker(): NamespaceWorker {
         { cause: failure },
       );
     },
-    async networkUsage(netnsPath) {
-      return (await ask({ kind: "networkUsage", netnsPath })).interfaces ?? [];
+    async networkUsage(netnsPath, { signal } = {}) {
+      const reply = await unlessAborted(ask({ kind: "networkUsage", netnsPath }), signal);
+      return reply.interfaces ?? [];
     },
-    async [Symbol.asyncDispose]() {
-      await worker.terminate();
-    },
+    [Symbol.asyncDispose]: () => thread[Symbol.asyncDispose](),
   };
 }
 
@@ -139,6 +132,12 @@ export function removeNamespaces(directory: string): void {
 
 const kinds = ["user", "net", "ipc", "uts"] as const;
 type Kind = (typeof kinds)[number];
+
+function refuseExisting(directory: string): void {
+  const pinned = kinds.find(kind => isMountPoint(join(realpathSync(directory), kind)));
+  if (pinned)
+    throw new OcidError("ALREADY_EXISTS", `${join(directory, pinned)} holds a namespace; remove it first`);
+}
 
 function pinFiles(request: NamespaceRequest): readonly Kind[] {
   const wanted = kinds.filter(kind => (kind === "user" ? request.userMappings !== undefined : request[kind]));
@@ -197,7 +196,10 @@ function connected(
   signal: AbortSignal | undefined,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const abort = () => socket.destroy(signal?.reason);
+    const abort = () => {
+      socket.destroy();
+      settle(() => reject(signal?.reason));
+    };
     signal?.addEventListener("abort", abort, { once: true });
     const settle = (finish: () => void) => {
       signal?.removeEventListener("abort", abort);

@@ -1,11 +1,10 @@
-import { call, cString, shown } from "./sys.ts";
+import { atCurrentDirectory, call, cString, shown } from "./sys.ts";
 
-const currentDirectory = -100;
 const noFollow = 0x100;
 
 /** Makes a device, fifo or socket node; `mode` carries the type (S_IFCHR …). The umask takes its part (mknod(2)). */
 export function makeNode(path: string | Uint8Array, mode: number, major = 0, minor = 0): void {
-  call("mknodat", shown(path), currentDirectory, cString(path), mode, makeDevice(major, minor));
+  call("mknodat", shown(path), atCurrentDirectory, cString(path), mode, makeDevice(major, minor));
 }
 
 /** The kernel's number of a device (makedev(3)). */
@@ -29,7 +28,7 @@ export function setTimes(path: string | Uint8Array, accessNs: bigint, modificati
   call(
     "utimensat",
     shown(path),
-    currentDirectory,
+    atCurrentDirectory,
     cString(path),
     timespecs(accessNs, modificationNs),
     noFollow,

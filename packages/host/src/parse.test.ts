@@ -6,7 +6,7 @@ import { parseMountinfo } from "./mount.ts";
 import { parseNetworkUsage } from "./namespace-calls.ts";
 import { deviceNumbers, makeDevice } from "./node.ts";
 import { parseStat } from "./process-state.ts";
-import { signalNumber } from "./spawn-process.ts";
+import { signalNumber } from "./signal-number.ts";
 
 const v2Mounts = "25 30 0:23 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
 
@@ -31,17 +31,41 @@ describe("mountinfo", () => {
 });
 
 describe("cgroup layout", () => {
+  const controllers = { "/sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory hugetlb pids\n" };
+  const layoutOf = (files: Record<string, string>) =>
+    readLayout(v2Mounts, path => ({ ...controllers, ...files })[path] ?? "");
+
   test("unified hierarchy with controllers is version 2", () => {
-    const layout = readLayout(v2Mounts, path =>
-      path === "/sys/fs/cgroup/cgroup.controllers" ? "cpuset cpu io memory hugetlb pids\n" : "",
-    );
-    expect(layout).toMatchObject({ version: 2, unified: "/sys/fs/cgroup", hugetlb: true, swap: true });
+    expect(layoutOf({})).toMatchObject({
+      version: 2,
+      unified: "/sys/fs/cgroup",
+      hierarchies: ["/sys/fs/cgroup"],
+      driverDefault: "cgroupfs",
+      hugetlb: true,
+      swap: false,
+    });
+  });
+
+  test("systemd makes the cgroups of version 2 where it runs", () => {
+    expect(layoutOf({ "/run/systemd/system": "directory" }).driverDefault).toBe("systemd");
+  });
+
+  test("our own cgroup tells whether swap is accounted", () => {
+    const own = "/sys/fs/cgroup/system.slice/ocid.service";
+    const files = {
+      "/proc/self/cgroup": "0::/system.slice/ocid.service\n",
+      [`${own}/memory.current`]: "1\n",
+    };
+    expect(layoutOf(files).swap).toBe(false);
+    expect(layoutOf({ ...files, [`${own}/memory.swap.max`]: "max\n" }).swap).toBe(true);
+    expect(layoutOf({ "/proc/self/cgroup": "0::/\n", "/proc/swaps": "Filename\n" }).swap).toBe(true);
   });
 
   test("hybrid, with the controllers on version 1, is version 1", () => {
-    const mounts = `31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n32 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n${v2Mounts.replace("/sys/fs/cgroup", "/sys/fs/cgroup/unified")}`;
+    const mounts = `31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n32 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n33 30 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n${v2Mounts.replace("/sys/fs/cgroup", "/sys/fs/cgroup/unified")}`;
     const layout = readLayout(mounts, () => "");
     expect(layout).toMatchObject({ version: 1, hugetlb: false, swap: false });
+    expect(layout.hierarchies).toHaveLength(4);
     expect(layout.controllers.get("cpuacct")).toBe("/sys/fs/cgroup/cpu,cpuacct");
   });
 });

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
 import { errnoName, systemError } from "./errno.ts";
+import { pause } from "./pause.ts";
 import { callRaw, lastErrno } from "./sys.ts";
 
 /** What tells one process from a later one with the same pid. */
@@ -84,6 +84,6 @@ export async function waitForProcessEnd(
     if (!isRunning(identity)) return true;
     const left = deadline - performance.now();
     if (left <= 0) return false;
-    await sleep(Math.min(pauseMs, left), undefined, options.signal ? { signal: options.signal } : {});
+    await pause(Math.min(pauseMs, left), options.signal);
   }
 }

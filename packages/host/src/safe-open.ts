@@ -1,5 +1,6 @@
 import { constants } from "node:fs";
-import { call, cString, shown } from "./sys.ts";
+import { errnoName, systemError } from "./errno.ts";
+import { callRaw, cString, lastErrno, shown } from "./sys.ts";
 
 const noMagicLinks = 0x02;
 const noSymlinks = 0x04;
@@ -30,5 +31,15 @@ function openat2(
   how.writeBigUInt64LE(BigInt(flags | 0o2000000), 0); // O_CLOEXEC
   how.writeBigUInt64LE(BigInt(flags & constants.O_CREAT ? mode : 0), 8);
   how.writeBigUInt64LE(BigInt(resolve), 16);
-  return call("openat2", shown(path), rootFd, cString(path), how, 24);
+  const name = cString(path);
+  // EAGAIN: something was renamed meanwhile, and the kernel cannot say whether ".." has left the root.
+  for (let attempt = 1; ; attempt++) {
+    const fd = callRaw("openat2", rootFd, name, how, 24);
+    if (fd !== -1) return fd;
+    const errno = lastErrno();
+    if (errnoName(errno) !== "EAGAIN" || attempt === maxAttempts)
+      throw systemError("openat2", errno, shown(path));
+  }
 }
+
+const maxAttempts = 64;

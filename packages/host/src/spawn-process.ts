@@ -1,6 +1,6 @@
-import { closeSync } from "node:fs";
 import { Socket } from "node:net";
 import { constants } from "node:os";
+import { isMainThread } from "node:worker_threads";
 import { OcidError } from "@ocid/base";
 import { systemError } from "./errno.ts";
 import { call, callRaw, cString } from "./sys.ts";
@@ -25,6 +25,7 @@ export interface SpawnRequest {
   readonly newSession?: boolean;
 }
 
+/** How a process ended. Both are null when something else in this process has reaped it. */
 export interface ProcessEnd {
   readonly code: number | null;
   readonly signal: string | null;
@@ -42,33 +43,37 @@ const setSigDefault = 0x04;
 const setSigMask = 0x08;
 const setSession = 0x80;
 
+// What was made for one spawn: `ours` by descriptor of the child, `theirs` to be closed after it.
+interface Descriptors {
+  readonly ours: (number | undefined)[];
+  readonly theirs: number[];
+}
+
 /**
  * Starts a program by posix_spawn(3): unlike fork it takes 0.1 ms however much memory this process has. Fails with
  * NOT_FOUND when the program is missing, PERMISSION_DENIED when it may not be run.
  */
 export function spawnProcess(request: SpawnRequest): SpawnedProcess {
+  // glibc: posix_spawn_file_actions_t has 80 bytes, posix_spawnattr_t 336, sigset_t 128, on all 64-bit machines.
   const actions = Buffer.alloc(256);
   const attributes = Buffer.alloc(512);
-  const ours: (number | undefined)[] = [];
-  const theirs: number[] = [];
+  const made: Descriptors = { ours: [], theirs: [] };
   check("posix_spawn_file_actions_init", request.path, actions);
   check("posix_spawnattr_init", request.path, attributes);
   try {
-    for (const [fd, kind] of request.stdio.entries()) ours.push(addStdio(actions, fd, kind, theirs));
+    addStdio(actions, request.stdio, made);
     // Whatever this process was started with must not reach a container.
     check("posix_spawn_file_actions_addclosefrom_np", request.path, actions, request.stdio.length);
     if (request.cwd !== undefined)
       check("posix_spawn_file_actions_addchdir_np", request.cwd, actions, cString(request.cwd));
-    check(
-      "posix_spawnattr_setflags",
-      request.path,
-      attributes,
-      setSigDefault | setSigMask | (request.newSession ? setSession : 0),
-    );
+    const flags = setSigDefault | setSigMask | (request.newSession ? setSession : 0);
+    check("posix_spawnattr_setflags", request.path, attributes, flags);
     check("posix_spawnattr_setsigmask", request.path, attributes, Buffer.alloc(128));
     check("posix_spawnattr_setsigdefault", request.path, attributes, Buffer.alloc(128, 0xff));
     const pid = Buffer.alloc(4);
     const environment = Object.entries(request.env).map(([name, value]) => `${name}=${value}`);
+    for (const text of [...request.argv, ...environment]) refuseNul(text);
+    listen();
     check(
       "posix_spawn",
       request.path,
@@ -79,15 +84,24 @@ export function spawnProcess(request: SpawnRequest): SpawnedProcess {
       [...request.argv, null],
       [...environment, null],
     );
-    return watch(pid.readInt32LE(0), request.stdio, ours);
+    return watch(pid.readInt32LE(0), request.stdio, made.ours);
   } catch (error) {
-    for (const fd of ours) if (fd !== undefined) closeSync(fd);
+    for (const fd of made.ours) if (fd !== undefined) callRaw("close", fd);
     throw error;
   } finally {
-    for (const fd of theirs) closeSync(fd);
+    for (const fd of made.theirs) callRaw("close", fd);
     callRaw("posix_spawn_file_actions_destroy", actions);
     callRaw("posix_spawnattr_destroy", attributes);
   }
+}
+
+/** C would end the text there, and the program would see another one than was meant. */
+function refuseNul(text: string): void {
+  if (text.includes("\0"))
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `argument or variable with a NUL: ${JSON.stringify(text.slice(0, 80))}`,
+    );
 }
 
 /** These functions return the errno instead of setting it. */
@@ -96,32 +110,56 @@ function check(name: Parameters<typeof callRaw>[0], about: string, ...values: re
   if (errno !== 0) throw systemError(name, errno, about);
 }
 
-function addStdio(actions: Buffer, fd: number, kind: Stdio, theirs: number[]): number | undefined {
-  if (typeof kind === "number") {
-    check("posix_spawn_file_actions_adddup2", `descriptor ${kind}`, actions, kind, fd);
-    return undefined;
+function addStdio(actions: Buffer, stdio: readonly Stdio[], made: Descriptors): void {
+  for (const [fd, kind] of stdio.entries()) {
+    if (kind === "ignore") {
+      check("posix_spawn_file_actions_addopen", "/dev/null", actions, fd, cString("/dev/null"), 2, 0);
+      made.ours.push(undefined);
+      continue;
+    }
+    const source = typeof kind === "number" ? kind : makePipe(childReads(kind, fd), made);
+    if (typeof kind === "number") made.ours.push(undefined);
+    check(
+      "posix_spawn_file_actions_adddup2",
+      `descriptor ${source}`,
+      actions,
+      above(source, stdio, made),
+      fd,
+    );
   }
-  if (kind === "ignore") {
-    check("posix_spawn_file_actions_addopen", "/dev/null", actions, fd, cString("/dev/null"), 2, 0);
-    return undefined;
-  }
+}
+
+/** A copy of a descriptor that the child's own numbers, given one by one, cannot overwrite before its turn comes. */
+function above(fd: number, stdio: readonly Stdio[], made: Descriptors): number {
+  if (fd >= stdio.length) return fd;
+  const copy = call("fcntlNumber", `descriptor ${fd}`, fd, duplicateCloexec, stdio.length);
+  made.theirs.push(copy);
+  return copy;
+}
+
+const duplicateCloexec = 1030;
+
+/** Makes a pipe, notes our end, and returns the child's. */
+function makePipe(childReadsIt: boolean, made: Descriptors): number {
   const pair = Buffer.alloc(8);
   call("pipe2", undefined, pair, 0o2000000);
   const [readEnd, writeEnd] = [pair.readInt32LE(0), pair.readInt32LE(4)];
-  const childReads = kind === "in" || (kind === "pipe" && fd === 0);
-  const child = childReads ? readEnd : writeEnd;
-  theirs.push(child);
-  check("posix_spawn_file_actions_adddup2", `descriptor ${child}`, actions, child, fd);
-  return childReads ? writeEnd : readEnd;
+  made.ours.push(childReadsIt ? writeEnd : readEnd);
+  made.theirs.push(childReadsIt ? readEnd : writeEnd);
+  return childReadsIt ? readEnd : writeEnd;
+}
+
+function childReads(kind: Stdio | undefined, fd: number): boolean {
+  return kind === "in" || (kind === "pipe" && fd === 0);
 }
 
 function watch(pid: number, stdio: readonly Stdio[], ours: readonly (number | undefined)[]): SpawnedProcess {
   const exited = new Promise<ProcessEnd>(resolve => children.set(pid, resolve));
-  listen();
+  keepAlive();
   const sockets = ours.map((fd, at) => {
     if (fd === undefined) return undefined;
-    const childReads = stdio[at] === "in" || (stdio[at] === "pipe" && at === 0);
-    const socket = new Socket({ fd, readable: !childReads, writable: childReads });
+    const reads = childReads(stdio[at], at);
+    const socket = new Socket({ fd, readable: !reads, writable: reads });
     // A child that ends without reading is no failure of ours; its exit code tells.
     socket.on("error", () => {});
     return socket;
@@ -145,13 +183,19 @@ export function isSpawned(pid: number): boolean {
   return children.has(pid);
 }
 
+/** Before the child is there: one that ends at once must not go unheard. */
 function listen(): void {
-  if (!listening) {
-    process.on("SIGCHLD", reap);
-    listening = true;
-  }
-  // Keeps the event loop alive while children run, and finds the end of one whose signal went to another thread.
-  timer ??= setInterval(reap, 250);
+  if (listening) return;
+  process.on("SIGCHLD", reap);
+  listening = true;
+}
+
+// Signals are delivered to the main thread only; other threads have to look.
+const lookMs = isMainThread ? 1000 : 20;
+
+/** Keeps the event loop alive while children run. */
+function keepAlive(): void {
+  timer ??= setInterval(reap, lookMs);
 }
 
 function reap(): void {
@@ -175,27 +219,4 @@ function endOf(status: number): ProcessEnd {
   return signal === 0
     ? { code: (status >> 8) & 0xff, signal: null }
     : { code: null, signal: signalNames.get(signal) ?? `SIG${signal}` };
-}
-
-/** The number of a signal by its name (`SIGTERM`, `TERM`) or number as text; INVALID_ARGUMENT when there is none. */
-export function signalNumber(name: string): number {
-  const text = name.trim().toUpperCase();
-  const number = /^\d+$/.test(text)
-    ? Number(text)
-    : (realTime(text) ??
-      (constants.signals as Record<string, number>)[text.startsWith("SIG") ? text : `SIG${text}`]);
-  if (number === undefined || number < 1 || number > 64)
-    throw new OcidError(
-      "INVALID_ARGUMENT",
-      `unknown signal ${JSON.stringify(name.slice(0, 40))} (expected a name such as SIGTERM or a number from 1 to 64)`,
-    );
-  return number;
-}
-
-function realTime(text: string): number | undefined {
-  const match = /^(?:SIG)?RT(MIN|MAX)(?:([+-])(\d{1,2}))?$/.exec(text);
-  if (!match) return undefined;
-  const offset = Number(match[3] ?? 0) * (match[2] === "-" ? -1 : 1);
-  const number = (match[1] === "MIN" ? 34 : 64) + offset;
-  return number >= 34 && number <= 64 ? number : undefined;
 }

@@ -1,3 +1,5 @@
+import type { ChildProcess } from "node:child_process";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { readdirSync, readFileSync } from "node:fs";
 import { readProcess } from "./process-state.ts";
 import { isSpawned } from "./spawn-process.ts";
@@ -6,32 +8,59 @@ import { call, callRaw } from "./sys.ts";
 /**
  * Makes this process the parent of orphaned descendants (prctl(2), PR_SET_CHILD_SUBREAPER) and reaps them when they
  * end; an init that reaps late would leave zombies for seconds. Children of `spawnProcess` and of node:child_process
- * are left to whoever waits for them.
+ * are left to whoever waits for them. For the main thread; dispose of it to stop.
  */
 export function becomeSubreaper(): Disposable {
   call("prctl", "PR_SET_CHILD_SUBREAPER", 36, 1, 0, 0, 0);
+  const owned = ownChildren();
   let timer: NodeJS.Timeout | undefined;
-  const onChild = () => {
-    // libuv reaps its own children on the same signal; what is a zombie afterwards is nobody's.
-    timer ??= setTimeout(() => {
-      timer = undefined;
-      reapAdopted();
-    }, 50).unref();
+  let seen: ReadonlySet<number> = new Set();
+  // A zombie is nobody's when libuv, which hears of it by the same signal, has had a turn of its loop and left it.
+  const look = () => {
+    timer = undefined;
+    const zombies = childPids().filter(
+      pid => !isSpawned(pid) && !owned.has(pid) && readProcess(pid)?.state === "Z",
+    );
+    for (const pid of zombies) if (seen.has(pid)) callRaw("waitpid", pid, null, 1);
+    seen = new Set(zombies.filter(pid => !seen.has(pid)));
+    if (seen.size > 0) schedule();
   };
-  process.on("SIGCHLD", onChild);
+  const schedule = () => {
+    timer ??= setTimeout(look, 50).unref();
+  };
+  process.on("SIGCHLD", schedule);
+  schedule();
   return {
     [Symbol.dispose]() {
-      process.off("SIGCHLD", onChild);
+      process.off("SIGCHLD", schedule);
       clearTimeout(timer);
+      owned[Symbol.dispose]();
       call("prctl", "PR_SET_CHILD_SUBREAPER", 36, 0, 0, 0, 0);
     },
   };
 }
 
-function reapAdopted(): void {
-  for (const pid of childPids()) {
-    if (!isSpawned(pid) && readProcess(pid)?.state === "Z") callRaw("waitpid", pid, null, 1);
-  }
+/** Pids that node:child_process waits for, told by its diagnostics channel. */
+function ownChildren(): Disposable & { has(pid: number): boolean } {
+  const children = new Set<ChildProcess>();
+  const created = (message: unknown) => {
+    const child = (message as { process?: ChildProcess }).process;
+    if (!child) return;
+    children.add(child);
+    const forget = () => children.delete(child);
+    child.once("exit", forget);
+    // A listener for "error" would hide it from whoever forgot one; a child that never was has no pid to keep.
+  };
+  subscribe("child_process", created);
+  return {
+    has(pid) {
+      for (const child of children) if (child.pid === pid) return true;
+      return false;
+    },
+    [Symbol.dispose]() {
+      unsubscribe("child_process", created);
+    },
+  };
 }
 
 function childPids(): readonly number[] {

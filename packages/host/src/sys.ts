@@ -8,10 +8,15 @@ const prototypes = {
     "int mount(const void *source, const void *target, const void *type, unsigned long flags, const void *data)",
   umount2: "int umount2(const void *target, int flags)",
   fcntl: "int fcntl(int fd, int command, void *argument)",
+  fcntlNumber: "int fcntl(int fd, int command, long argument)",
   lgetxattr: "int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)",
   lsetxattr: "int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)",
   lremovexattr: "int lremovexattr(const void *path, const void *name)",
   llistxattr: "int64_t llistxattr(const void *path, void *list, size_t size)",
+  fgetxattr: "int64_t fgetxattr(int fd, const void *name, void *value, size_t size)",
+  fsetxattr: "int fsetxattr(int fd, const void *name, const void *value, size_t size, int flags)",
+  fremovexattr: "int fremovexattr(int fd, const void *name)",
+  flistxattr: "int64_t flistxattr(int fd, void *list, size_t size)",
   mknodat: "int mknodat(int directory, const void *path, unsigned int mode, uint64_t device)",
   utimensat: "int utimensat(int directory, const void *path, const void *times, int flags)",
   futimens: "int futimens(int fd, const void *times)",
@@ -23,11 +28,9 @@ const prototypes = {
   socket: "int socket(int domain, int type, int protocol)",
   connect: "int connect(int fd, const void *address, unsigned int length)",
   close: "int close(int fd)",
-  open: "int open(const void *path, int flags, unsigned int mode)",
   prctl: "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
   kill: "int kill(int pid, int signal)",
   waitpid: "int waitpid(int pid, void *status, int options)",
-  waitid: "int waitid(int type, unsigned int id, void *info, int options)",
   sethostname: "int sethostname(const void *name, size_t length)",
   posix_spawn:
     "int posix_spawn(void *pid, const void *path, const void *actions, const void *attributes, const char **argv, const char **envp)",
@@ -46,8 +49,8 @@ const prototypes = {
   posix_spawnattr_setsigmask: "int posix_spawnattr_setsigmask(void *attributes, const void *mask)",
   posix_spawnattr_setsigdefault: "int posix_spawnattr_setsigdefault(void *attributes, const void *signals)",
   pipe2: "int pipe2(void *pair, int flags)",
-  socketpair: "int socketpair(int domain, int type, int protocol, void *pair)",
-  recvmsg: "int64_t recvmsg(int fd, void *message, int flags)",
+  eventfd: "int eventfd(unsigned int initial, int flags)",
+  read: "int64_t read(int fd, void *buffer, size_t size)",
 } as const;
 
 // Calls without a function in every libc, by number: the same on x86-64 and arm64, all being newer than the common
@@ -68,6 +71,9 @@ type CallName = keyof typeof prototypes | keyof typeof numbered;
 
 const bound = new Map<CallName, NativeFunction>();
 let library: { func(prototype: string): NativeFunction } | undefined;
+
+/** AT_FDCWD. */
+export const atCurrentDirectory = -100;
 
 /** Calls a C function and returns what it returns; errors are the caller's to look at. */
 export function callRaw(name: CallName, ...values: readonly unknown[]): number {

@@ -1,47 +1,66 @@
 import { errnoOf } from "./errno.ts";
 import { call, cString, shown } from "./sys.ts";
 
-/** Sets an extended attribute of the path itself, a symlink included (lsetxattr(2)). */
-export function setXattr(path: string | Uint8Array, name: string, value: Uint8Array): void {
-  call("lsetxattr", `${name} of ${shown(path)}`, cString(path), cString(name), value, value.byteLength, 0);
+/** A path stands for itself, a symlink included (l*xattr(2)); a number is an open descriptor. */
+type Target = string | Uint8Array | number;
+
+/** Sets an extended attribute. */
+export function setXattr(target: string | Uint8Array | number, name: string, value: Uint8Array): void {
+  const about = `${name} of ${named(target)}`;
+  if (typeof target === "number") call("fsetxattr", about, target, cString(name), value, value.byteLength, 0);
+  else call("lsetxattr", about, cString(target), cString(name), value, value.byteLength, 0);
 }
 
-/** An extended attribute of the path itself; undefined when it has none of that name. */
-export function getXattr(path: string | Uint8Array, name: string): Buffer | undefined {
+/** An extended attribute; undefined when there is none of that name. */
+export function getXattr(target: string | Uint8Array | number, name: string): Buffer | undefined {
+  const about = `${name} of ${named(target)}`;
+  const key = cString(name);
   return ignoring(["ENODATA", "EOPNOTSUPP"], () =>
-    read(
-      size => (buffer: Buffer) =>
-        call("lgetxattr", `${name} of ${shown(path)}`, cString(path), cString(name), buffer, size),
+    read(buffer =>
+      typeof target === "number"
+        ? call("fgetxattr", about, target, key, buffer, buffer.byteLength)
+        : call("lgetxattr", about, cString(target), key, buffer, buffer.byteLength),
     ),
   );
 }
 
-/** Names of the path's extended attributes; none where the file system has none. */
-export function listXattrs(path: string | Uint8Array): readonly string[] {
+/** Names of the extended attributes; none where the file system has none. */
+export function listXattrs(target: string | Uint8Array | number): readonly string[] {
+  const about = named(target);
   const list = ignoring(["EOPNOTSUPP"], () =>
-    read(size => (buffer: Buffer) => call("llistxattr", shown(path), cString(path), buffer, size)),
+    read(buffer =>
+      typeof target === "number"
+        ? call("flistxattr", about, target, buffer, buffer.byteLength)
+        : call("llistxattr", about, cString(target), buffer, buffer.byteLength),
+    ),
   );
+  if (!list) return [];
   return list
-    ? list
-        .toString("utf8")
-        .split("\0")
-        .filter(name => name !== "")
-    : [];
+    .toString("utf8")
+    .split("\0")
+    .filter(name => name !== "");
 }
 
-export function removeXattr(path: string | Uint8Array, name: string): void {
-  call("lremovexattr", `${name} of ${shown(path)}`, cString(path), cString(name));
+export function removeXattr(target: string | Uint8Array | number, name: string): void {
+  const about = `${name} of ${named(target)}`;
+  if (typeof target === "number") call("fremovexattr", about, target, cString(name));
+  else call("lremovexattr", about, cString(target), cString(name));
 }
 
-function read(reader: (size: number) => (buffer: Buffer) => number): Buffer {
-  for (let size = 256; ; size *= 8) {
-    const buffer = Buffer.alloc(size);
-    try {
-      return buffer.subarray(0, reader(size)(buffer));
-    } catch (error) {
-      if (errnoOf(error) !== "ERANGE" || size > 65_536) throw error;
-    }
+function named(target: Target): string {
+  return typeof target === "number" ? `descriptor ${target}` : shown(target);
+}
+
+// XATTR_SIZE_MAX and XATTR_LIST_MAX are 64 KiB: most fit the first try, all fit the second.
+function read(fill: (buffer: Buffer) => number): Buffer {
+  const small = Buffer.alloc(256);
+  try {
+    return small.subarray(0, fill(small));
+  } catch (error) {
+    if (errnoOf(error) !== "ERANGE") throw error;
   }
+  const large = Buffer.alloc(65_536);
+  return large.subarray(0, fill(large));
 }
 
 function ignoring<T>(errnos: readonly string[], work: () => T): T | undefined {
