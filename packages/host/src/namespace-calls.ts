@@ -6,6 +6,8 @@ export type NamespaceCall =
       readonly namespaces: readonly ("user" | "net" | "ipc" | "uts")[];
       readonly hostname: string | undefined;
       readonly sysctls: Readonly<Record<string, string>>;
+      /** Who owns the namespaces: the uid on the machine of the user namespace's root. */
+      readonly rootUid: number;
     }
   /** Family: 2 for IPv4, 10 for IPv6. */
   | { readonly kind: "socket"; readonly netnsPath: string; readonly family: 2 | 10 }

@@ -1,6 +1,7 @@
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { answerCalls } from "./calling-thread.ts";
+import { errnoOf, systemErrorOf } from "./errno.ts";
 import { bindMount } from "./mount.ts";
 import { type NamespaceCall, type NamespaceReply, parseNetworkUsage } from "./namespace-calls.ts";
 import { call } from "./sys.ts";
@@ -75,7 +76,27 @@ function prepare(message: Extract<NamespaceCall, { kind: "create" | "setUp" }>):
     const name = Buffer.from(message.hostname);
     call("sethostname", message.hostname, name, name.byteLength);
   }
-  for (const [key, value] of Object.entries(message.sysctls)) writeFileSync(sysctlPath(key), value);
+  for (const [key, value] of Object.entries(message.sysctls)) writeSysctl(key, value, message.rootUid);
+}
+
+/** Of the sysctls of an ipc namespace only its owner writes: being root of the machine does not count. */
+function writeSysctl(key: string, value: string, rootUid: number): void {
+  const path = sysctlPath(key);
+  try {
+    writeFileSync(path, value);
+    return;
+  } catch (error) {
+    if (errnoOf(error) !== "EACCES" || rootUid === 0)
+      throw systemErrorOf(error, "write", `${JSON.stringify(value)} to sysctl ${key}`);
+  }
+  call("setresuid", `uid ${rootUid}`, -1, rootUid, -1);
+  try {
+    writeFileSync(path, value);
+  } catch (error) {
+    throw systemErrorOf(error, "write", `${JSON.stringify(value)} to sysctl ${key}`);
+  } finally {
+    call("setresuid", "own uid", -1, 0, -1);
+  }
 }
 
 /** Dots separate, unless the key is written with slashes, where an interface's name may contain dots (sysctl(8)). */

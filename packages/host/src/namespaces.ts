@@ -77,6 +77,7 @@ export function launchNamespaceWorker(): NamespaceWorker {
           namespaces: pins,
           hostname: request.hostname,
           sysctls: request.sysctls,
+          rootUid: request.userMappings?.uids.find(mapping => mapping.containerID === 0)?.hostID ?? 0,
         });
         signal?.throwIfAborted();
         return Object.fromEntries(pins.map(pin => [pin, join(request.directory, pin)]));

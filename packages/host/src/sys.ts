@@ -1,3 +1,4 @@
+import { OcidError } from "@ocid/base";
 import { systemError } from "./errno.ts";
 import { koffi, type NativeFunction } from "./koffi.ts";
 
@@ -67,7 +68,12 @@ const numbered = {
   mount_setattr: [442, "int directory, const void *path, unsigned int flags, void *attributes, size_t size"],
 } as const;
 
-type CallName = keyof typeof prototypes | keyof typeof numbered;
+// Calls whose function in libc acts on all threads, where one is meant; the numbers differ (unistd.h of each).
+const perThread = {
+  setresuid: [{ x64: 117, arm64: 147 }, "int real, int effective, int saved"],
+} as const;
+
+type CallName = keyof typeof prototypes | keyof typeof numbered | keyof typeof perThread;
 
 const bound = new Map<CallName, NativeFunction>();
 let library: { func(prototype: string): NativeFunction } | undefined;
@@ -88,9 +94,21 @@ export function callRaw(name: CallName, ...values: readonly unknown[]): number {
 function bind(name: CallName): NativeFunction {
   library ??= koffi().load("libc.so.6");
   if (name in prototypes) return library.func(prototypes[name as keyof typeof prototypes]);
-  const [number, parameters] = numbered[name as keyof typeof numbered];
+  const [number, parameters] =
+    name in perThread ? ofMachine(name as keyof typeof perThread) : numbered[name as keyof typeof numbered];
   const native = library.func(`long syscall(long number, ${parameters})`);
   return (...values) => native(number, ...values);
+}
+
+function ofMachine(name: keyof typeof perThread): readonly [number: number, parameters: string] {
+  const [numbers, parameters] = perThread[name];
+  const number = (numbers as Readonly<Record<string, number>>)[process.arch];
+  if (number === undefined)
+    throw new OcidError(
+      "UNIMPLEMENTED",
+      `system call ${name} on processor ${process.arch} (known: x64, arm64)`,
+    );
+  return [number, parameters];
 }
 
 /** The errno of the last failed call of this thread. */
