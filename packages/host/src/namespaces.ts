@@ -6,6 +6,7 @@ import { isOcidError, OcidError } from "@ocid/base";
 import { createCallingThread } from "./calling-thread.ts";
 import { bindMount, isMountPoint, unmount } from "./mount.ts";
 import type { NamespaceCall, NamespaceReply, NetworkInterfaceUsage } from "./namespace-calls.ts";
+import { sysctlsFromOutside } from "./namespace-sysctls.ts";
 import { unlessAborted } from "./pause.ts";
 import { findExecutable } from "./run-process.ts";
 import { spawnProcess } from "./spawn-process.ts";
@@ -76,7 +77,9 @@ export function launchNamespaceWorker(): NamespaceWorker {
           directory: request.directory,
           namespaces: pins,
           hostname: request.hostname,
-          sysctls: request.sysctls,
+          sysctls: request.userMappings
+            ? sysctlsFromOutside(request.sysctls, request.userMappings.gids)
+            : request.sysctls,
           rootUid: request.userMappings?.uids.find(mapping => mapping.containerID === 0)?.hostID ?? 0,
         });
         signal?.throwIfAborted();
