@@ -150,13 +150,14 @@ print $server->sockport, "\\n"; my $client = $server->accept; print $client uc(d
     const child = spawn("nsenter", [`--net=${pins.net}`, "perl", "-e", server, address], {
       stdio: ["ignore", "pipe", "inherit"],
     });
+    const ended = once(child, "exit");
     const port = Number(String((await once(child.stdout, "data"))[0]));
     const socket = await worker.connect(pins.net!, port);
     socket.end("hello");
     let text = "";
     for await (const chunk of socket) text += chunk;
     expect(text).toBe("HELLO");
-    await once(child, "exit");
+    await ended;
     await expect(worker.connect(pins.net!, port)).rejects.toMatchObject({
       code: "UNAVAILABLE",
       message: expect.stringContaining("ECONNREFUSED"),

@@ -28,6 +28,7 @@ async function serve(
   const parameters = [join(path, ".."), "socket", options.waitMs ?? 0, ...(options.sizes ?? [])].map(String);
   const child = spawn("perl", ["-e", program, ...parameters], { stdio: ["ignore", "pipe", "inherit"] });
   others.push(child);
+  const closed = once(child, "close");
   let said = "";
   child.stdout.on("data", chunk => {
     said += chunk;
@@ -35,7 +36,7 @@ async function serve(
   await once(child.stdout, "data");
   return {
     async received(): Promise<readonly number[]> {
-      if (child.exitCode === null) await once(child, "close");
+      await closed;
       return said.trim().split("\n").slice(1).map(Number);
     },
   };
