@@ -1,6 +1,7 @@
 import { OcidError } from "@ocid/base";
 import { errnoOf } from "./errno.ts";
 import { mount } from "./mount.ts";
+import { maxDataBytes, mountByLinks } from "./overlay-links.ts";
 import { atCurrentDirectory, call, callRaw, cString } from "./sys.ts";
 
 export interface OverlayRequest {
@@ -19,7 +20,8 @@ export interface OverlayRequest {
 
 /**
  * Mounts an overlay. The data of mount(2) ends at one page, so what is longer is passed lower by lower through
- * fsconfig(2) (Linux 6.5 and later; up to 500 lowers). FAILED_PRECONDITION with the kernel's words when it refuses them.
+ * fsconfig(2) (Linux 6.5 and later; up to 500 lowers), and on older kernels by links that are short (some 230).
+ * FAILED_PRECONDITION with the kernel's words when it refuses the layers.
  */
 export function mountOverlay(request: OverlayRequest): void {
   if ((request.upper === undefined) !== (request.work === undefined))
@@ -35,7 +37,7 @@ export function mountOverlay(request: OverlayRequest): void {
     ...options,
   ].join(",");
   // Kernels differ in how the data of mount(2) is escaped, so names that would need it take the other way as well.
-  if (Buffer.byteLength(data) < 4096 && !paths.some(path => /[,:\\]/.test(path))) {
+  if (Buffer.byteLength(data) <= maxDataBytes && !paths.some(path => /[,:\\]/.test(path))) {
     mount({
       source: "overlay",
       target: request.target,
@@ -45,7 +47,21 @@ export function mountOverlay(request: OverlayRequest): void {
     });
     return;
   }
-  mountByFsconfig(request, options);
+  try {
+    mountByFsconfig(request, options);
+  } catch (error) {
+    if (errnoOf(error) !== "EINVAL" || request.lowers.length > 230) throw error;
+    retryByLinks(request, options, error);
+  }
+}
+
+/** The first error says more where the kernel refuses both ways. */
+function retryByLinks(request: OverlayRequest, options: readonly string[], first: unknown): void {
+  try {
+    mountByLinks(request, options);
+  } catch (error) {
+    throw errnoOf(error) === "EINVAL" ? first : error;
+  }
 }
 
 const setFlag = 0;

@@ -25,6 +25,7 @@ import {
 } from "@ocid/host";
 import { leakCheck, tempRoot } from "@ocid/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { mountByLinks } from "../src/overlay-links.ts";
 
 const leaks = leakCheck();
 const root = tempRoot("host-");
@@ -174,6 +175,38 @@ describe("overlay", () => {
     expect(readdirSync(target)).toEqual(["low", "lower", "new"]);
     unmount(target);
     expect(readdirSync(upper)).toEqual(["new"]);
+  });
+
+  test("200 layers with long and odd names through links, as kernels before 6.5 need", () => {
+    const long = directory(`${"y".repeat(120)},:\\`);
+    const lowers = Array.from({ length: 200 }, (_, index) => {
+      const path = directoryIn(long, `layer-${index}`);
+      writeFileSync(join(path, `f${index}`), "");
+      return path;
+    });
+    const [upper, work, target] = [directory("u,"), directory("w:"), directory("merged")];
+    const links = () => readdirSync("/run").filter(name => name.startsWith("o-"));
+    const before = links();
+    mountByLinks({ lowers, upper, work, target }, ["metacopy=off"]);
+    expect(readdirSync(target)).toHaveLength(200);
+    writeFileSync(join(target, "new"), "");
+    expect(readdirSync(upper)).toEqual(["new"]);
+    unmount(target);
+    expect(failure(() => mountByLinks({ lowers: [...lowers, ...lowers], target }, []))).toMatchObject({
+      code: "FAILED_PRECONDITION",
+      message: expect.stringContaining("400 layers are more than this kernel takes"),
+    });
+    expect(links()).toEqual(before);
+  });
+
+  test("a wrong option is named in the kernel's words", () => {
+    const lowers = [layer("with,comma", {}), layer("plain", {})];
+    const target = directory("merged");
+    expect(failure(() => mountOverlay({ lowers, target, options: ["no_such=1"] }))).toMatchObject({
+      code: "FAILED_PRECONDITION",
+      message: expect.stringContaining("no_such"),
+    });
+    expect(isMountPoint(target)).toBe(false);
   });
 
   test("read-only is read-only, though there is an upper layer", () => {
