@@ -3,6 +3,7 @@ import { addImageCommands } from "./commands/images.ts";
 import { addMountCommands } from "./commands/mount.ts";
 import { addPodCommands } from "./commands/pods.ts";
 import { addRunCommand } from "./commands/run.ts";
+import { addSessionCommands } from "./commands/sessions.ts";
 import { addStorageCommands } from "./commands/storage.ts";
 import { addTransferCommands } from "./commands/transfer.ts";
 import { addVerifyCommand } from "./commands/verify.ts";
@@ -32,6 +33,7 @@ export function createProgram(): Command {
   addStorageCommands(program);
   addRunCommand(program);
   addPodCommands(program);
+  addSessionCommands(program);
   addVersionCommand(program);
   acceptAfterwards(program, program.commands);
   return program;

@@ -1,9 +1,9 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Logger } from "@ocid/base";
+import { type Logger, OcidError } from "@ocid/base";
 import { openCni } from "@ocid/cni";
 import { pullServiceDefinition } from "@ocid/cri-api";
-import { type CriServer, createCriServer, type Ports } from "@ocid/cri-server";
+import { type CriServer, type CriServerOptions, createCriServer, type Ports } from "@ocid/cri-server";
 import { becomeSubreaper, launchNamespaceWorker } from "@ocid/host";
 import { createLayerPool } from "@ocid/layer";
 import { openRuntimeShim } from "@ocid/runtime-shim";
@@ -73,11 +73,12 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     node: createNodePort(worker, config.runtime.cgroup_driver),
     network,
   };
-  const server = createCriServer({
+  const server = await createCriServer({
     ports,
     stateDir,
     version,
     logger,
+    streaming: streamingOptions(config),
     services: [{ definition: pullServiceDefinition, implementation: pulls.implementation() }],
   });
   await store.recover();
@@ -88,4 +89,19 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     .catch(error => logger.warn("the store's leftovers could not be collected", { error }));
   const owned = stack.move();
   return { server, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+function streamingOptions({ server }: Config): NonNullable<CriServerOptions["streaming"]> {
+  const { stream_tls_cert: cert, stream_tls_key: key } = server;
+  if ((cert === "") !== (key === ""))
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      "server.stream_tls_cert and server.stream_tls_key belong together",
+    );
+  return {
+    address: server.stream_address,
+    port: server.stream_port,
+    idleTimeoutMs: server.stream_idle_timeout * 1000,
+    ...(cert === "" ? {} : { tls: { cert: readFileSync(cert, "utf8"), key: readFileSync(key, "utf8") } }),
+  };
 }

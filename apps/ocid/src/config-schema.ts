@@ -43,6 +43,21 @@ export const settings = [
     flag: "stream-port",
     meaning: "port of the streaming server; 0 takes a free one",
   },
+  {
+    key: "server.stream_idle_timeout",
+    type: "integer",
+    meaning: "seconds after which a streaming connection on which nothing moves is closed",
+  },
+  {
+    key: "server.stream_tls_cert",
+    type: "string",
+    meaning: "PEM file of the streaming server's certificate chain; with the key, streams are served by TLS",
+  },
+  {
+    key: "server.stream_tls_key",
+    type: "string",
+    meaning: "PEM file of the streaming server's private key",
+  },
   { key: "runtime.default", type: "string", meaning: "runtime handler of pods that name none" },
   { key: "runtime.conmon", type: "string", meaning: "path of conmon, or its name to be found in PATH" },
   {
@@ -102,6 +117,9 @@ export interface Config {
     readonly state_dir: string;
     readonly stream_address: string;
     readonly stream_port: number;
+    readonly stream_idle_timeout: number;
+    readonly stream_tls_cert: string;
+    readonly stream_tls_key: string;
   };
   readonly runtime: {
     readonly default: string;
@@ -122,6 +140,9 @@ export const defaultConfig: Config = {
     state_dir: "/var/lib/ocid",
     stream_address: "127.0.0.1",
     stream_port: 0,
+    stream_idle_timeout: 4 * 3600,
+    stream_tls_cert: "",
+    stream_tls_key: "",
   },
   runtime: { default: "runc", conmon: "conmon", cgroup_driver: "cgroupfs" },
   runtimes: { runc: { path: "runc" } },

@@ -9,6 +9,7 @@ import {
 } from "@grpc/grpc-js";
 import { KeyedLock, type Logger, OcidError, silentLogger } from "@ocid/base";
 import { ContainerEventType, ImageService, RuntimeService, serviceDefinition } from "@ocid/cri-api";
+import { listenForStreams, type StreamingServerOptions } from "@ocid/streaming";
 import { ContainerEvents } from "./container-events.ts";
 import { imageHandlers } from "./image-service.ts";
 import { instrument } from "./instrument.ts";
@@ -17,6 +18,7 @@ import { Records } from "./records.ts";
 import { recover } from "./recover.ts";
 import { runtimeHandlers } from "./runtime-service.ts";
 import type { ServerContext } from "./server-context.ts";
+import { createStreamingBackend } from "./streaming-backend.ts";
 
 export interface CriServerOptions {
   readonly ports: Ports;
@@ -25,6 +27,8 @@ export interface CriServerOptions {
   /** Told to clients as the runtime's version. */
   readonly version: string;
   readonly logger?: Logger;
+  /** Where exec, attach and port-forward are served. Default: a free port of 127.0.0.1. */
+  readonly streaming?: Omit<StreamingServerOptions, "logger">;
   /** Further services on the same socket. */
   readonly services?: readonly {
     readonly definition: ServiceDefinition;
@@ -43,8 +47,8 @@ export interface CriServer {
 
 const messageBytes = 32 * 1024 * 1024;
 
-/** The CRI's services over what the ports give. */
-export function createCriServer(options: CriServerOptions): CriServer {
+/** The CRI's services over what the ports give; the streaming server listens from here on. */
+export async function createCriServer(options: CriServerOptions): Promise<CriServer> {
   const logger = options.logger ?? silentLogger;
   const context: ServerContext = {
     ports: options.ports,
@@ -55,13 +59,21 @@ export function createCriServer(options: CriServerOptions): CriServer {
     bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
   };
   const events = new ContainerEvents();
+  const streaming = await listenForStreams(createStreamingBackend(context), {
+    ...options.streaming,
+    logger: logger.child({ part: "streaming" }),
+  });
   const server = new Server({
     "grpc.max_receive_message_length": messageBytes,
     "grpc.max_send_message_length": 2 * messageBytes,
   });
   server.addService(
     serviceDefinition(RuntimeService),
-    instrument(RuntimeService, runtimeHandlers(context, events) as Record<string, unknown>, logger),
+    instrument(
+      RuntimeService,
+      runtimeHandlers(context, events, streaming) as Record<string, unknown>,
+      logger,
+    ),
   );
   server.addService(
     serviceDefinition(ImageService),
@@ -100,6 +112,7 @@ export function createCriServer(options: CriServerOptions): CriServer {
     },
     async close(graceMs = 5_000) {
       ending.abort();
+      await streaming[Symbol.asyncDispose]();
       await new Promise<void>(resolve => {
         const force = setTimeout(() => {
           server.forceShutdown();

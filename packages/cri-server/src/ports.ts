@@ -6,6 +6,7 @@ import type {
   RuntimeResources,
   RuntimeSpec,
 } from "@ocid/spec";
+import type { SessionStreams } from "@ocid/streaming";
 
 /** What every call of a port takes: cancelled calls leave nothing behind. */
 export interface CallOptions {
@@ -168,6 +169,15 @@ export interface RuntimePort {
     request: { readonly process: RuntimeProcess; readonly timeoutMs: number },
     options?: CallOptions,
   ): Promise<{ readonly stdout: Uint8Array; readonly stderr: Uint8Array; readonly exitCode: number }>;
+  /** Runs a process with streams to its end; an aborted signal kills it. */
+  exec(
+    id: string,
+    process: RuntimeProcess,
+    streams: SessionStreams,
+    options?: CallOptions,
+  ): Promise<{ readonly exitCode: number }>;
+  /** Joins the container's own streams until it ends or the signal is aborted. */
+  attach(id: string, streams: SessionStreams, options?: CallOptions): Promise<void>;
   reopenLog(id: string, options?: CallOptions): Promise<void>;
   updateResources(id: string, resources: RuntimeResources, options?: CallOptions): Promise<void>;
   usage(id: string, options?: CallOptions): Promise<ContainerUsage>;

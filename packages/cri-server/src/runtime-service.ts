@@ -1,5 +1,6 @@
 import { messageOf } from "@ocid/base";
 import { CgroupDriver, ContainerEventType, type HandlersOf, type RuntimeService } from "@ocid/cri-api";
+import type { StreamingServer } from "@ocid/streaming";
 import { createContainer } from "./container-create.ts";
 import type { ContainerEvents } from "./container-events.ts";
 import { removeContainer, startContainer, stopContainer } from "./container-remove.ts";
@@ -11,12 +12,10 @@ import { listSandboxes, podSandboxStatus } from "./sandbox-status.ts";
 import { removeSandbox, stopSandbox } from "./sandbox-stop.ts";
 import type { ServerContext } from "./server-context.ts";
 import { containerStats, listContainerStats, listPodSandboxStats, podSandboxStats } from "./stats.ts";
+import { issueAttach, issueExec, issuePortForward } from "./streaming-requests.ts";
 
 /** Calls that this server does not answer yet; each says so by name. */
 type Missing =
-  | "exec"
-  | "attach"
-  | "portForward"
   | "updateRuntimeConfig"
   | "checkpointContainer"
   | "listMetricDescriptors"
@@ -28,6 +27,7 @@ type Missing =
 export function runtimeHandlers(
   context: ServerContext,
   events: ContainerEvents,
+  streaming: StreamingServer,
 ): Omit<HandlersOf<typeof RuntimeService>, Missing> {
   const { ports, records } = context;
   return {
@@ -149,6 +149,15 @@ export function runtimeHandlers(
     },
     async execSync(request, options) {
       return await execSync(context, request, options);
+    },
+    async exec(request) {
+      return { url: issueExec(context, streaming, request) };
+    },
+    async attach(request) {
+      return { url: issueAttach(context, streaming, request) };
+    },
+    async portForward(request) {
+      return { url: issuePortForward(context, streaming, request) };
     },
     getContainerEvents: (_, { signal }) => events.listen(signal),
 

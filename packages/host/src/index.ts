@@ -45,6 +45,7 @@ export {
   signalProcess,
   waitForProcessEnd,
 } from "./process-state.ts";
+export { openPseudoTerminal, type PseudoTerminal } from "./pseudo-terminal.ts";
 export {
   cleanEnvironment,
   findExecutable,

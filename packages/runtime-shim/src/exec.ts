@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import { join } from "node:path";
 import { OcidError, writeAtomic } from "@ocid/base";
 import { cleanEnvironment, spawnProcess } from "@ocid/host";
+import type { RuntimeProcess } from "@ocid/spec";
 import type { ContainerFiles, ShimFiles } from "./container-files.ts";
 import type { InstalledRuntime } from "./runtimes.ts";
 import type { CallOptions, ExecResult, ExecSyncRequest } from "./types.ts";
@@ -74,7 +75,7 @@ export async function execSync(
 }
 
 /** The process is the leader of a session: its group is what it started. */
-function killSession(shim: ShimFiles, pidFile: string): void {
+export function killSession(shim: ShimFiles, pidFile: string): void {
   const pid = shim.readPid(pidFile);
   if (pid === undefined) return;
   for (const target of [-pid, pid]) {
@@ -87,7 +88,11 @@ function killSession(shim: ShimFiles, pidFile: string): void {
 }
 
 /** A command that could not be started is the runtime's failure, not the command's exit code. */
-function refuseRuntimeFailure(exitCode: number, stderr: Uint8Array, request: ExecSyncRequest): void {
+export function refuseRuntimeFailure(
+  exitCode: number,
+  stderr: Uint8Array,
+  request: { readonly process: RuntimeProcess },
+): void {
   if (exitCode !== 255 && exitCode !== 1 && exitCode !== 126 && exitCode !== 127) return;
   const text = Buffer.from(stderr).toString();
   const match = /(?:exec failed: |OCI runtime exec failed: )(.*)/s.exec(text);

@@ -16,8 +16,10 @@ import {
   waitForProcessEnd,
 } from "@ocid/host";
 import type { RuntimeProcess, RuntimeResources } from "@ocid/spec";
+import { attach } from "./attach.ts";
 import { type ContainerRecord, ShimFiles } from "./container-files.ts";
 import { execSync } from "./exec.ts";
+import { execSession } from "./exec-session.ts";
 import { ExitWatch } from "./exit-watch.ts";
 import { launchMonitor, protectFromOom, tellMonitor } from "./monitor.ts";
 import { type InstalledRuntime, Runtimes, runRuntime } from "./runtimes.ts";
@@ -28,6 +30,7 @@ import type {
   ExecSyncRequest,
   ExitEvent,
   LaunchRequest,
+  SessionStreams,
   ShimOptions,
 } from "./types.ts";
 
@@ -220,21 +223,36 @@ export class RuntimeShim implements AsyncDisposable {
   }
 
   async execSync(id: string, request: ExecSyncRequest, options: CallOptions = {}): Promise<ExecResult> {
+    const runtime = await this.#runtimeOfRunning(id);
+    return await execSync(this.#files, this.#files.of(id), runtime, id, request, options);
+  }
+
+  /** Runs a process in a container with streams; when the signal is aborted it is killed with all that it started. */
+  async exec(
+    id: string,
+    process: RuntimeProcess,
+    streams: SessionStreams,
+    options: CallOptions = {},
+  ): Promise<{ readonly exitCode: number }> {
+    const runtime = await this.#runtimeOfRunning(id);
+    return await execSession(this.#files, this.#files.of(id), runtime, id, process, streams, options);
+  }
+
+  /** Joins the container's own streams until it ends or the signal is aborted; the container goes on. */
+  async attach(id: string, streams: SessionStreams, options: CallOptions = {}): Promise<void> {
+    await this.#runtimeOfRunning(id);
+    await attach(this.#files.of(id), streams, options);
+  }
+
+  async #runtimeOfRunning(id: string): Promise<InstalledRuntime> {
     const record = this.#files.getRecord(id);
     const state = await this.state(id);
     if (state.status !== "running")
       throw new OcidError(
         "FAILED_PRECONDITION",
-        `container ${id} is not running (it is ${state.status}), so nothing can be run in it`,
+        `container ${id} is not running (it is ${state.status}), so nothing can be run in it or joined`,
       );
-    return await execSync(
-      this.#files,
-      this.#files.of(id),
-      this.#runtimes.get(record.handler),
-      id,
-      request,
-      options,
-    );
+    return this.#runtimes.get(record.handler);
   }
 
   /** Has the monitor open the log file again, after it was renamed. */

@@ -1,3 +1,4 @@
+import type { Readable, Writable } from "node:stream";
 import type { RuntimeProcess, RuntimeSpec } from "@ocid/spec";
 
 export interface CallOptions {
@@ -63,4 +64,14 @@ export interface ExecResult {
   readonly stdout: Uint8Array;
   readonly stderr: Uint8Array;
   readonly exitCode: number;
+}
+
+/** Streams of an exec or attach session; only those that are there. They are the caller's to end. */
+export interface SessionStreams {
+  readonly stdin?: Readable | undefined;
+  readonly stdout?: Writable | undefined;
+  /** Unused with a terminal, which has one output. */
+  readonly stderr?: Writable | undefined;
+  /** Terminal sizes in characters, as they change. */
+  readonly resizes?: AsyncIterable<{ readonly width: number; readonly height: number }> | undefined;
 }

@@ -73,9 +73,9 @@ describe("the daemon", () => {
   });
 
   test("answers by name what it does not do yet", async () => {
-    await expect(daemon.runtime.portForward({ podSandboxId: "x" })).rejects.toMatchObject({
+    await expect(daemon.runtime.checkpointContainer({ containerId: "x" })).rejects.toMatchObject({
       code: "UNIMPLEMENTED",
-      message: expect.stringContaining("PortForward"),
+      message: expect.stringContaining("CheckpointContainer"),
     });
   });
 

@@ -6,6 +6,7 @@ import { type GlobalOptions, runtimeClient } from "../global-options.ts";
 import { print, printRows, writeAll } from "../output/output.ts";
 import { formatAge, shortId } from "../output/units.ts";
 import { followLog, printLog } from "./container-log.ts";
+import { execInteractively } from "./sessions.ts";
 
 /** Pods and containers of the daemon. */
 export function addPodCommands(program: Command): void {
@@ -70,8 +71,12 @@ export function addPodCommands(program: Command): void {
     .command("exec <container> <command...>")
     .description("run a command in a container; ends with its exit code")
     .option("--timeout <seconds>", "end it after so long", "0")
+    .option("-i, --interactive", "send this terminal's input")
+    .option("-t, --tty", "give it a terminal")
     .passThroughOptions()
-    .action(async (id: string, argv: string[], flags: { timeout: string }, command: Command) => {
+    .action(async (id: string, argv: string[], flags: ExecFlags, command: Command) => {
+      if (flags.interactive || flags.tty)
+        return await execInteractively(id, argv, flags, command.optsWithGlobals<GlobalOptions>());
       using client = runtimeClient(command.optsWithGlobals<GlobalOptions>());
       const { stdout, stderr, exitCode } = await client.execSync({
         containerId: id,
@@ -103,6 +108,12 @@ export function addPodCommands(program: Command): void {
           : client.removeContainer({ containerId: found.id }),
       ),
     );
+}
+
+interface ExecFlags {
+  readonly timeout: string;
+  readonly interactive?: boolean;
+  readonly tty?: boolean;
 }
 
 interface Found {

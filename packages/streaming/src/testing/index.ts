@@ -1,0 +1,1 @@
+export { connectSpdy, type SpdyClient, type SpdyClientStream } from "./spdy-client.ts";
