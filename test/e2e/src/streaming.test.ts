@@ -87,11 +87,14 @@ describe("exec", () => {
 
   test("with a terminal of the client's size, which changes", async () => {
     const { streams } = await spdy(
-      await execUrl(["sh", "-c", "trap 'stty size' WINCH; tty; read x; stty size; echo bye $x"], {
-        stdin: true,
-        stderr: false,
-        tty: true,
-      }),
+      await execUrl(
+        ["sh", "-c", "trap 'stty size' WINCH; tty; while ! read x; do :; done; stty size; echo bye $x"],
+        {
+          stdin: true,
+          stderr: false,
+          tty: true,
+        },
+      ),
       ["stdin", "stdout", "resize"],
     );
     let said = "";
