@@ -4,7 +4,7 @@ import { sweepAtomic, writeAtomic } from "@ocid/base";
 import type { RootfsPort } from "@ocid/cri-server";
 import type { Store } from "@ocid/storage";
 
-/** Containers' root file systems: writable layers of the store. `stateDir` keeps which images are mounted for whom. */
+/** Containers' root file systems: writable layers of the store. `stateDir` keeps which images' layers are mounted for whom. */
 export async function createRootfsPort(store: Store, stateDir: string): Promise<RootfsPort> {
   const metadata = JSON.stringify({ ocid: { stateDir } });
   const mounts = join(stateDir, "image-mounts");
@@ -32,14 +32,14 @@ export async function createRootfsPort(store: Store, stateDir: string): Promise<
       return { ...(await store.containerUsage(id, options)), mountpoint: store.root };
     },
     async mountImage({ imageId, owner }, options) {
-      // Noted first: should we die in between, one unmount too many does no harm, one too few would.
-      await writeAtomic(join(mounts, owner), JSON.stringify([...mountedFor(owner), imageId]));
+      // Layers, because another program may remove the image's record while the mount is in use. Noted first: should we
+      // die in between, one unmount too many does no harm, one too few would.
+      const { layerId } = await store.getImage(imageId);
+      await writeAtomic(join(mounts, owner), JSON.stringify([...mountedFor(owner), layerId]));
       return await store.mountImage(imageId, options);
     },
     async unmountImages(owner) {
-      for (const imageId of mountedFor(owner)) {
-        if (await store.findImage(imageId)) await store.unmountImage(imageId);
-      }
+      for (const layerId of mountedFor(owner)) await store.unmountImage({ layerId });
       rmSync(join(mounts, owner), { force: true });
     },
   };

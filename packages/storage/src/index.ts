@@ -12,5 +12,5 @@ export type { LayerRecord } from "./layer-records.ts";
 export type { RemovedImage } from "./remove-image.ts";
 export type { StagedLayer, StageLayerRequest } from "./stage-layer.ts";
 export { loadStorageConf, type StorageConf } from "./storage-conf.ts";
-export { openStore, type PutImageRequest, Store, type StoreOptions, type StoreUsage } from "./store.ts";
+export { type MountedImage, openStore, type PutImageRequest, Store, type StoreOptions, type StoreUsage } from "./store.ts";
 export type { CallOptions } from "./store-parts.ts";

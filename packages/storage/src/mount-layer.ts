@@ -38,9 +38,11 @@ export function mountLayer(request: MountLayerRequest): void {
       "UNIMPLEMENTED",
       `layer ${id} is kept as composefs, which is not supported; pull the image into a store without use_composefs`,
     );
+  const diff = join(directory, "diff");
+  if (!existsSync(diff))
+    throw new OcidError("DATA_LOSS", `layer ${id} has lost its directory ${diff}; repair the store`);
   mkdirSync(target, { recursive: true, mode: 0o700 });
   using lowers = mapLowers(request, lowerPaths(request.overlays, home, id));
-  const diff = join(directory, "diff");
   const options = request.options.filter(
     option =>
       option !== "" &&

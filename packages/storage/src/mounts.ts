@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { OcidError } from "@ocid/base";
 import { bindMount, isMountPoint, listMounts, makePrivate, unmount } from "@ocid/host";
 import { numberOf, type Row, textOf } from "./go-json.ts";
 import type { Layout } from "./layout.ts";
@@ -16,6 +17,8 @@ export interface MountsOptions {
    * a file of our own, because the other programs forget counts of layers that are not in the main store.
    */
   readonly home?: string;
+  /** Whether a layer is in the store that `home` belongs to; asked under the layers' lock. */
+  readonly hasLayer: (layerId: string) => boolean;
 }
 
 /**
@@ -49,7 +52,8 @@ export class Mounts {
 
   /**
    * Mounts a layer, or counts one more user of it. With `once`, a layer that is mounted already is not counted again:
-   * for the one owner that a container's layer has, who may repeat itself.
+   * for the one owner that a container's layer has, who may repeat itself. FAILED_PRECONDITION (reason LayerMissing)
+   * when another program has removed the layer since the caller looked.
    */
   async mount(
     context: LockContext,
@@ -65,6 +69,12 @@ export class Mounts {
     this.#prepareHome();
     using _layers = await takeLock(this.#layout.locks.layers, "write", context);
     using locked = await this.#records.lock(context);
+    if (!this.#options.hasLayer(layerId))
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `layer ${layerId} cannot be mounted: it has been removed from the store meanwhile`,
+        { reason: "LayerMissing" },
+      );
     const path = this.pathOf(layerId);
     const row = this.#find(layerId);
     // A count without a mount is left from before a reboot or a crash: nobody stands behind it.

@@ -49,14 +49,16 @@ export function openAdditionalStore(
         "FAILED_PRECONDITION",
         `the additional image store ${root} is no store of the overlay driver: ${path} is missing`,
       );
+  const layers = new LayerRecords(layout, logger);
   return {
     layout,
-    layers: new LayerRecords(layout, logger),
+    layers,
     images: new ImageRecords(layout, { readOnly: true }),
     mounts: new Mounts(main, {
       options: mountOptions,
       additional: additional.map(other => join(other, "overlay")),
       home: layout.overlay,
+      hasLayer: id => layers.find(id) !== undefined,
     }),
   };
 }

@@ -65,6 +65,14 @@ export interface PutImageRequest {
   readonly bigData: readonly BigData[];
 }
 
+/** An image as a file system. */
+export interface MountedImage {
+  readonly path: string;
+  readonly imageId: string;
+  /** Its topmost layer, under which the mount is counted. */
+  readonly layerId: string;
+}
+
 export interface StoreUsage {
   readonly images: DiskUsage;
   /** Writable layers. */
@@ -80,16 +88,18 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const layout = prepareLayout(root, runRoot);
   refuseForeignShapes(layout);
   const others = (options.additionalStores ?? []).filter(other => other !== layout.root);
+  const layers = new LayerRecords(layout, logger);
   return new Store(
     {
       layout,
       logger,
-      layers: new LayerRecords(layout, logger),
+      layers,
       images: new ImageRecords(layout),
       containers: new ContainerRecords(layout),
       mounts: new Mounts(layout, {
         options: mountOptions,
         additional: others.map(other => join(other, "overlay")),
+        hasLayer: id => layers.find(id) !== undefined,
       }),
       additional: others.map(other => openAdditionalStore(layout, other, others, mountOptions, logger)),
       pool: options.layerPool ?? createLayerPool(),
@@ -351,21 +361,25 @@ export class Store implements AsyncDisposable {
   async mountImage(
     reference: string,
     options: CallOptions = {},
-  ): Promise<{ readonly path: string; readonly imageId: string }> {
+  ): Promise<MountedImage> {
     const image = getImage(this.#parts, reference);
     if (image.layerId === undefined)
       throw new OcidError("FAILED_PRECONDITION", `image ${reference} has no layers to mount`);
     const mounts = this.#mountsOf(image.layerId);
     const path = await mounts.mount(lockContext(this.#parts, options), image.layerId, { readOnly: true });
-    return { path, imageId: image.id };
+    return { path, imageId: image.id, layerId: image.layerId };
   }
 
-  /** Gives a mount of an image back, with `all` every one; the last user's unmounts it. False when it was not mounted. */
+  /**
+   * Gives a mount of an image back, with `all` every one; the last user's unmounts it. False when it was not mounted.
+   * Other programs remove the record of a mounted image, while its layer stays for another one: whoever keeps what
+   * `mountImage` returned can give the mount back even then; by reference it is NOT_FOUND.
+   */
   async unmountImage(
-    reference: string,
+    image: string | Pick<MountedImage, "layerId">,
     options: CallOptions & { readonly all?: boolean } = {},
   ): Promise<boolean> {
-    const { layerId } = getImage(this.#parts, reference);
+    const { layerId } = typeof image === "string" ? getImage(this.#parts, image) : image;
     if (layerId === undefined) return false;
     return await this.#mountsOf(layerId).unmount(lockContext(this.#parts, options), layerId, {
       all: options.all ?? false,
