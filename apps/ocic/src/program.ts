@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { addChangesCommands } from "./commands/changes.ts";
 import { addImageCommands } from "./commands/images.ts";
 import { addMountCommands } from "./commands/mount.ts";
 import { addPodCommands } from "./commands/pods.ts";
@@ -30,6 +31,7 @@ export function createProgram(): Command {
   addTransferCommands(program);
   addVerifyCommand(program);
   addMountCommands(program);
+  addChangesCommands(program);
   addStorageCommands(program);
   addRunCommand(program);
   addPodCommands(program);

@@ -5,13 +5,18 @@ import { deviceNumbers, getXattr, listXattrs } from "@ocid/host";
 import { padding, type TarEntryHeader, tarEnd, tarHeader } from "./tar-writer.ts";
 
 export interface LayerTarOptions {
+  /** The owner that an entry has in the archive, for trees whose owners are shifted. Default the one on disk. */
+  readonly ownerOf?:
+    | ((uid: number, gid: number) => { readonly uid: number; readonly gid: number })
+    | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * A directory as a layer's uncompressed tar: sorted by name, so that the same tree gives the same bytes; hard links,
  * extended attributes and devices kept; overlayfs's whiteouts and opaque directories translated back (image-spec,
- * layer.md, "Representing Changes"). Sockets are left out.
+ * layer.md, "Representing Changes"). Sockets are left out. FAILED_PRECONDITION for what overlayfs has kept in pieces
+ * (`redirect_dir`, `metacopy`): its content is elsewhere.
  */
 export async function* createLayerTar(
   directory: string,
@@ -46,20 +51,24 @@ async function* writeEntry(
   links: Map<string, Buffer>,
   options: LayerTarOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const owner = options.ownerOf ?? ((uid: number, gid: number) => ({ uid, gid }));
   const common = {
     mode: Number(stat.mode) & 0o7777,
-    uid: Number(stat.uid),
-    gid: Number(stat.gid),
+    ...owner(Number(stat.uid), Number(stat.gid)),
     size: 0,
     mtimeNs: stat.mtimeNs,
   };
   const device = deviceNumbers(stat.rdev);
   if (stat.isCharacterDevice() && device.major === 0 && device.minor === 0) {
     const slash = name.lastIndexOf(0x2f);
+    // When and by whom a file was removed is no part of the change: the same removal gives the same bytes.
     yield tarHeader({
-      ...common,
       type: "file",
       mode: 0,
+      uid: 0,
+      gid: 0,
+      size: 0,
+      mtimeNs: 0n,
       name: Buffer.concat([name.subarray(0, slash + 1), Buffer.from(".wh."), name.subarray(slash + 1)]),
     });
     return;
@@ -71,7 +80,7 @@ async function* writeEntry(
     return;
   }
   if (!stat.isDirectory() && stat.nlink > 1n) links.set(inode, name);
-  const xattrs = readXattrs(path);
+  const xattrs = readXattrs(path, name);
   if (stat.isDirectory()) {
     yield tarHeader({ ...common, type: "directory", name: Buffer.concat([name, Buffer.from("/")]), xattrs });
     if (getXattr(path, "trusted.overlay.opaque")?.toString() === "y")
@@ -117,8 +126,15 @@ async function* content(
   }
 }
 
-function readXattrs(path: Buffer): readonly (readonly [string, Uint8Array])[] {
-  return listXattrs(path)
+function readXattrs(path: Buffer, name: Buffer): readonly (readonly [string, Uint8Array])[] {
+  const names = listXattrs(path);
+  const piece = names.find(key => /^(trusted|user)\.overlay\.(redirect|metacopy)$/.test(key));
+  if (piece !== undefined)
+    throw new OcidError(
+      "FAILED_PRECONDITION",
+      `${JSON.stringify(name.toString())} carries ${piece}: its content lies elsewhere, so that the directory alone makes no layer`,
+    );
+  return names
     .filter(
       name =>
         !name.startsWith("trusted.overlay.") &&

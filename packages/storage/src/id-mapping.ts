@@ -15,6 +15,13 @@ export function toHostId(mappings: readonly RuntimeIdMapping[], id: number): num
   throw new OcidError("INVALID_ARGUMENT", `the container's id ${id} is mapped to no id of the host`);
 }
 
+/** The container's id of one on the host; INVALID_ARGUMENT when the mappings leave it out. */
+export function toContainerId(mappings: readonly RuntimeIdMapping[], id: number): number {
+  for (const { containerID, hostID, size } of mappings)
+    if (id >= hostID && id < hostID + size) return containerID + id - hostID;
+  throw new OcidError("INVALID_ARGUMENT", `the host's id ${id} is no id of the container`);
+}
+
 /** As the records spell them. */
 export function toRecord(mappings: readonly RuntimeIdMapping[] | undefined): readonly object[] | undefined {
   return mappings?.map(({ containerID, hostID, size }) => ({

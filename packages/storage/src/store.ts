@@ -1,11 +1,13 @@
 import { join } from "node:path";
 import { type Logger, OcidError, silentLogger } from "@ocid/base";
 import { createLayerPool, createLayerTar, type LayerPool } from "@ocid/layer";
-import type { DiffId } from "@ocid/spec";
+import { type DiffId, mediaTypes } from "@ocid/spec";
 import type { BigData } from "./big-data.ts";
 import { type CheckOptions, checkStore, type Finding } from "./check-store.ts";
 import { type Collected, type CollectOptions, collectGarbage } from "./collect-garbage.ts";
+import { type CommitContainerRequest, imageWithLayer, spoolLayer } from "./commit-container.ts";
 import { commitLayer } from "./commit-layer.ts";
+import { type ContainerChange, containerChanges } from "./container-changes.ts";
 import { type ContainerRecord, ContainerRecords } from "./container-records.ts";
 import {
   type CreateContainerRequest,
@@ -14,8 +16,10 @@ import {
   removeContainer,
 } from "./create-container.ts";
 import { type DiskUsage, diskUsage } from "./disk-usage.ts";
+import { findContainer } from "./find-container.ts";
 import { findImage } from "./find-image.ts";
 import { refuseForeignShapes } from "./foreign-shapes.ts";
+import { toContainerId } from "./id-mapping.ts";
 import { type ImageDiskUsage, imageDiskUsage } from "./image-disk-usage.ts";
 import { type ImageRecord, ImageRecords } from "./image-records.ts";
 import { type LayerRecord, LayerRecords, layerIds } from "./layer-records.ts";
@@ -266,8 +270,15 @@ export class Store implements AsyncDisposable {
     return this.#parts.containers.list();
   }
 
-  async findContainer(id: string): Promise<ContainerRecord | undefined> {
-    return this.#parts.containers.find(id);
+  /** By id, name, or unique id prefix. */
+  async findContainer(reference: string): Promise<ContainerRecord | undefined> {
+    return findContainer(this.#parts.containers.list(), reference);
+  }
+
+  /** Where a container's root file system is mounted, when it is. */
+  containerMountPath({ layerId }: ContainerRecord): string | undefined {
+    const { mounts } = this.#parts;
+    return mounts.users(layerId) > 0 ? mounts.pathOf(layerId) : undefined;
   }
 
   /**
@@ -311,17 +322,70 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * What a container of ours has changed, as an uncompressed layer. UNIMPLEMENTED for containers of other programs,
-   * whose changes may lie on the disk in pieces.
+   * What a container has changed, as an uncompressed layer: the same changes give the same bytes. FAILED_PRECONDITION
+   * for one of another program whose changes lie on the disk in pieces (`redirect_dir`, `metacopy`).
    */
   openContainerDiff(id: string, options: CallOptions = {}): AsyncIterable<Uint8Array> {
+    const { layerId, idMappings } = this.#getContainer(id);
+    return createLayerTar(join(this.#parts.layout.overlay, layerId, "diff"), {
+      signal: options.signal,
+      ownerOf:
+        idMappings &&
+        ((uid, gid) => ({
+          uid: toContainerId(idMappings.uids, uid),
+          gid: toContainerId(idMappings.gids, gid),
+        })),
+    });
+  }
+
+  /** The paths that a container has added, changed and removed, sorted. FAILED_PRECONDITION as `openContainerDiff`. */
+  async *containerChanges(
+    id: string,
+    options: CallOptions = {},
+  ): AsyncGenerator<ContainerChange, void, undefined> {
     const { layerId } = this.#getContainer(id);
-    if (!isOurs(this.#parts.layers.find(layerId)))
-      throw new OcidError(
-        "UNIMPLEMENTED",
-        `container ${id} was made by another program; ask that program for its changes`,
-      );
-    return createLayerTar(join(this.#parts.layout.overlay, layerId, "diff"), options);
+    const parent = this.#parts.layers.find(layerId)?.parentId;
+    const upper = join(this.#parts.layout.overlay, layerId, "diff");
+    if (parent === undefined) return yield* containerChanges(upper, undefined, options);
+    const context = lockContext(this.#parts, options);
+    const mounts = this.#mountsOf(parent);
+    const lower = await mounts.mount(context, parent, { readOnly: true });
+    try {
+      yield* containerChanges(upper, lower, options);
+    } finally {
+      await mounts.unmount(lockContext(this.#parts, {}), parent);
+    }
+  }
+
+  /**
+   * Makes an image of a container: that of its own image with what it has changed as one layer more. A container that
+   * runs should be paused, or what it writes meanwhile is in the image in part.
+   */
+  async commitContainer(
+    id: string,
+    request: CommitContainerRequest,
+    options: CallOptions = {},
+  ): Promise<ImageRecord> {
+    const container = this.#getContainer(id);
+    if (container.imageId === "")
+      throw new OcidError("FAILED_PRECONDITION", `container ${id} is of no image; import its directory`);
+    const base = getImage(this.#parts, container.imageId);
+    await using spooled = await spoolLayer(
+      this.#parts,
+      this.openContainerDiff(container.id, options),
+      options,
+    );
+    const image = await imageWithLayer(this.#parts, base, spooled, request);
+    const { diffId, size, path } = spooled;
+    const descriptor = { mediaType: mediaTypes.ociLayer, digest: diffId, size };
+    await using staged = await this.stageLayer({
+      descriptor,
+      diffId,
+      source: { kind: "file", path },
+      signal: options.signal,
+    });
+    await this.commitLayer(staged, image.stack.slice(0, -1), options);
+    return await this.putImage({ ...image, names: request.names }, options);
   }
 
   // Care
@@ -358,10 +422,7 @@ export class Store implements AsyncDisposable {
   // Images as file systems
 
   /** Mounts an image read-only, or counts one more user of the mount; give it back with `unmountImage`. */
-  async mountImage(
-    reference: string,
-    options: CallOptions = {},
-  ): Promise<MountedImage> {
+  async mountImage(reference: string, options: CallOptions = {}): Promise<MountedImage> {
     const image = getImage(this.#parts, reference);
     if (image.layerId === undefined)
       throw new OcidError("FAILED_PRECONDITION", `image ${reference} has no layers to mount`);
