@@ -1,9 +1,10 @@
 import type { Finding, Store } from "@ocid/storage";
 import type { Command } from "commander";
 import { ExitWith } from "../exit-code.ts";
-import { type GlobalOptions, openLocalStore } from "../global-options.ts";
-import { print, printRows } from "../output/output.ts";
+import { type GlobalOptions, openLocalStore, registryClient } from "../global-options.ts";
+import { print, printError, printRows } from "../output/output.ts";
 import { formatBytes, shortId } from "../output/units.ts";
+import { repairImages } from "../repair-images.ts";
 
 /** Care of the store: check, repair, df, gc. */
 export function addStorageCommands(program: Command): void {
@@ -17,20 +18,34 @@ export function addStorageCommands(program: Command): void {
     .action(async (flags: { deep?: boolean }, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
       await using store = await openLocalStore(options);
-      await report(store, options, flags.deep ?? false);
+      report(await findingsOf(store, flags.deep ?? false), options);
     });
   storage
     .command("repair")
     .description(
-      "mend what can be mended from what is here, then check; what has to be fetched again is named (pull the image again)",
+      "mend what is damaged: links and garbage from what is here, layers and data from the registry that the image came from (only what is bad is fetched); then check",
     )
     .option("--deep", "read every file of every layer")
-    .action(async (flags: { deep?: boolean }, command: Command) => {
+    .option("--no-fetch", "mend only what can be mended from what is here")
+    .action(async (flags: { deep?: boolean; fetch: boolean }, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
+      const deep = flags.deep ?? false;
+      const say = options.json ? () => {} : print;
       await using store = await openLocalStore(options);
-      for (const layer of await store.rebuildLinks()) print(`mended the links of layer ${shortId(layer)}\n`);
+      const mended = new Set(await store.rebuildLinks());
       await store.collectGarbage();
-      await report(store, options, flags.deep ?? false);
+      if (flags.fetch) {
+        await using client = registryClient(options);
+        for (const repair of await repairImages(store, client, await findingsOf(store, deep))) {
+          for (const digest of repair.fetched) say(`fetched ${digest} of ${repair.image}\n`);
+          if (repair.failure !== undefined)
+            printError(`ocic: ${repair.image} stays damaged: ${repair.failure}`);
+        }
+        // What was fetched for a layer without a directory has no links yet.
+        for (const layer of await store.rebuildLinks()) mended.add(layer);
+      }
+      for (const layer of mended) say(`mended the links of layer ${shortId(layer)}\n`);
+      report(await findingsOf(store, deep), options);
     });
   storage
     .command("df")
@@ -62,9 +77,13 @@ export function addStorageCommands(program: Command): void {
     });
 }
 
-async function report(store: Store, options: GlobalOptions, deep: boolean): Promise<void> {
+async function findingsOf(store: Store, deep: boolean): Promise<readonly Finding[]> {
   const findings: Finding[] = [];
   for await (const finding of store.check({ deep })) findings.push(finding);
+  return findings;
+}
+
+function report(findings: readonly Finding[], options: GlobalOptions): void {
   const rows = findings.map(finding => [
     finding.kind,
     shortId(finding.layerId ?? finding.imageId ?? finding.containerId ?? ""),
