@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Logger, OcidError } from "@ocid/base";
 import { openCni } from "@ocid/cni";
@@ -29,7 +29,9 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
   const { logger, version } = options;
   const stateDir = config.server.state_dir;
   await using stack = new AsyncDisposableStack();
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  // What lies in it is closed by itself; roots of user namespaces have to pass through.
+  mkdirSync(stateDir, { recursive: true, mode: 0o711 });
+  chmodSync(stateDir, 0o711);
   stack.use(becomeSubreaper());
   const layerPool = stack.use(createLayerPool({ threads: config.image.parallel_layers || undefined }));
   const store = stack.use(

@@ -108,6 +108,8 @@ export interface RuntimeConfig {
   readonly path: string;
   /** The runtime's own state directory; by default below the state directory. */
   readonly root?: string;
+  /** Annotations of pods and containers that the runtime is told: names, or beginnings with `*`. */
+  readonly annotations?: readonly string[];
 }
 
 export interface Config {

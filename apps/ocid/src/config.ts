@@ -76,13 +76,22 @@ function parseRuntime(entry: unknown, place: string): RuntimeConfig {
   if (!isTable(entry) || typeof entry["path"] !== "string") {
     throw new OcidError("INVALID_ARGUMENT", `${place}: a runtime needs path = "/path/of/the/runtime"`);
   }
-  const { path, root, ...rest } = entry;
+  const { path, root, annotations, ...rest } = entry;
   const unknown = Object.keys(rest)[0];
   if (unknown !== undefined)
-    throw new OcidError("INVALID_ARGUMENT", `${place}: unknown key ${unknown} (known: path, root)`);
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `${place}: unknown key ${unknown} (known: path, root, annotations)`,
+    );
   if (root !== undefined && typeof root !== "string")
     throw new OcidError("INVALID_ARGUMENT", `${place}.root: expected a string`);
-  return root === undefined ? { path: path as string } : { path: path as string, root };
+  if (annotations !== undefined && !isWords(annotations))
+    throw new OcidError("INVALID_ARGUMENT", `${place}.annotations: expected a list of names`);
+  return {
+    path: path as string,
+    ...(root === undefined ? {} : { root }),
+    ...(annotations === undefined ? {} : { annotations }),
+  };
 }
 
 function assign(config: MutableConfig, setting: Setting, value: unknown, place: string): void {
@@ -148,6 +157,10 @@ function unknownKey(file: string, key: string): OcidError {
   const near = known.find(candidate => candidate.split(".")[1] === key.split(".").at(-1));
   const advice = near ? `did you mean ${near}?` : `known: ${known.join(", ")}, runtimes.NAME`;
   return new OcidError("INVALID_ARGUMENT", `${file}: unknown setting ${key} (${advice})`);
+}
+
+function isWords(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every(item => typeof item === "string" && item !== "");
 }
 
 function isTable(value: unknown): value is Record<string, unknown> {

@@ -1,11 +1,27 @@
-import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync } from "node:fs";
-import { OcidError } from "@ocid/base";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { messageOf, OcidError } from "@ocid/base";
 import type { NodePort } from "@ocid/cri-server";
 import {
   boundingCapabilities,
   detectCgroups,
   errnoOf,
+  idmappedMount,
   isMountPoint,
+  listMounts,
   minOomScoreAdj,
   mount,
   type NamespaceWorker,
@@ -15,6 +31,8 @@ import {
   unmount,
 } from "@ocid/host";
 
+/** O_PATH (open(2)), which Node does not name. */
+const pathOnly = 0o10000000;
 const maxRootFileBytes = 1024 * 1024;
 
 /** What sandboxes need of this machine. */
@@ -26,7 +44,7 @@ export function createNodePort(worker: NamespaceWorker, cgroupDriver: "cgroupfs"
     async removeNamespaces(directory) {
       removeNamespaces(directory);
     },
-    async mountTmpfs({ path, sizeBytes, mode }) {
+    async mountTmpfs({ path, sizeBytes, mode, uid = 0, gid = 0 }) {
       mkdirSync(path, { recursive: true });
       if (!isMountPoint(path))
         mount({
@@ -34,11 +52,44 @@ export function createNodePort(worker: NamespaceWorker, cgroupDriver: "cgroupfs"
           target: path,
           fstype: "tmpfs",
           flags: ["nosuid", "nodev", "noexec"],
-          data: `mode=${mode.toString(8)},size=${sizeBytes}`,
+          data: `mode=${mode.toString(8)},size=${sizeBytes},uid=${uid},gid=${gid}`,
         });
     },
     async unmount(path) {
       unmount(path, { lazy: true });
+    },
+    async mountIdmapped({ source, target, userNamespace }) {
+      if (statSync(source).isDirectory()) mkdirSync(target, { recursive: true, mode: 0o700 });
+      else {
+        mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
+        writeFileSync(target, "", { mode: 0o600 });
+      }
+      try {
+        idmappedMount({ source, target, userNamespace, recursive: true });
+      } catch (error) {
+        throw new OcidError(
+          "FAILED_PRECONDITION",
+          `${source} cannot be mounted with the ids of the pod's user namespace: ${messageOf(error)}`,
+          { cause: error },
+        );
+      }
+    },
+    async removeMounts(directory) {
+      if (!existsSync(directory)) return;
+      for (const name of readdirSync(directory)) while (unmount(join(directory, name), { lazy: true }));
+      rmSync(directory, { recursive: true, force: true });
+    },
+    async propagationOf(path) {
+      const below = (target: string) =>
+        path === target || path.startsWith(target === "/" ? "/" : `${target}/`);
+      const entry = listMounts()
+        .filter(({ target }) => below(target))
+        .reduce((best, next) => (next.target.length >= best.target.length ? next : best));
+      const is = (kind: string) => entry.propagation.some(tag => tag.startsWith(`${kind}:`));
+      return { mountpoint: entry.target, shared: is("shared"), slave: is("master") };
+    },
+    async resolveInRoot(root, path) {
+      return resolveInRoot(root, path);
     },
     async readInRoot(root, path) {
       return readInRoot(root, path);
@@ -58,6 +109,23 @@ export function createNodePort(worker: NamespaceWorker, cgroupDriver: "cgroupfs"
     minOomScoreAdj: () => lowestScore,
     networkUsage: netnsPath => worker.networkUsage(netnsPath),
   };
+}
+
+function resolveInRoot(root: string, path: string): string | undefined {
+  const rootFd = openSync(root, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    const fd = openInRoot(rootFd, path === "" ? "." : path, pathOnly);
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR", "ELOOP"].includes(errnoOf(error) ?? "")) return undefined;
+    throw error;
+  } finally {
+    closeSync(rootFd);
+  }
 }
 
 /** A file of an image is whatever the image makes of it: opened below its root, and only if it is a file of decent size. */

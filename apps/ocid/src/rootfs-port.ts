@@ -4,22 +4,24 @@ import { sweepAtomic, writeAtomic } from "@ocid/base";
 import type { RootfsPort } from "@ocid/cri-server";
 import type { Store } from "@ocid/storage";
 
+/** Begins the notes of image volumes that are layers of their own. */
+const layerOf = "container:";
+
 /** Containers' root file systems: writable layers of the store. `stateDir` keeps which images' layers are mounted for whom. */
 export async function createRootfsPort(store: Store, stateDir: string): Promise<RootfsPort> {
   const metadata = JSON.stringify({ ocid: { stateDir } });
   const mounts = join(stateDir, "image-mounts");
   mkdirSync(mounts, { recursive: true, mode: 0o700 });
   await sweepAtomic(mounts);
+  // Marked apart from containers, so that nobody takes one for a container's root file system.
+  const volumeMetadata = JSON.stringify({ ocid: { stateDir, imageVolume: true } });
   const mountedFor = (owner: string): readonly string[] => {
     const path = join(mounts, owner);
     return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : [];
   };
   return {
     async create(request, options) {
-      await store.createContainer(
-        { id: request.id, name: request.name, imageId: request.imageId, metadata },
-        options,
-      );
+      await store.createContainer({ ...request, metadata }, options);
     },
     mount: (id, options) => store.mountContainer(id, options),
     unmount: (id, options) => store.unmountContainer(id, options),
@@ -31,15 +33,27 @@ export async function createRootfsPort(store: Store, stateDir: string): Promise<
     async usage(id, options) {
       return { ...(await store.containerUsage(id, options)), mountpoint: store.root };
     },
-    async mountImage({ imageId, owner }, options) {
-      // Layers, because another program may remove the image's record while the mount is in use. Noted first: should we
-      // die in between, one unmount too many does no harm, one too few would.
+    async mountImage({ imageId, owner, idMappings, userNamespace }, options) {
+      // Noted first: should we die in between, one unmount too many does no harm, one too few would.
+      const note = async (what: string) =>
+        await writeAtomic(join(mounts, owner), JSON.stringify([...mountedFor(owner), what]));
+      if (idMappings) {
+        // An overlay cannot be id-mapped, only what lies below it: so the volume is a container's layer that nobody writes to.
+        const id = `${owner}-image-${mountedFor(owner).length}`;
+        await note(`${layerOf}${id}`);
+        await store.createContainer({ id, name: id, imageId, metadata: volumeMetadata, idMappings }, options);
+        return await store.mountContainer(id, { ...options, userNamespace });
+      }
+      // Layers, because another program may remove the image's record while the mount is in use.
       const { layerId } = await store.getImage(imageId);
-      await writeAtomic(join(mounts, owner), JSON.stringify([...mountedFor(owner), layerId]));
+      if (layerId !== undefined) await note(layerId);
       return await store.mountImage(imageId, options);
     },
     async unmountImages(owner) {
-      for (const layerId of mountedFor(owner)) await store.unmountImage({ layerId });
+      for (const note of mountedFor(owner)) {
+        if (note.startsWith(layerOf)) await store.removeContainer(note.slice(layerOf.length));
+        else await store.unmountImage({ layerId: note });
+      }
       rmSync(join(mounts, owner), { force: true });
     },
   };

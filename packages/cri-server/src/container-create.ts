@@ -1,21 +1,22 @@
-import { mkdirSync } from "node:fs";
-import { isAbsolute, join, normalize } from "node:path";
+import { join } from "node:path";
 import { equals } from "@bufbuild/protobuf";
 import { OcidError } from "@ocid/base";
-import {
-  type ContainerConfig,
-  ContainerConfigSchema,
-  type CreateContainerRequest,
-  NamespaceMode,
-} from "@ocid/cri-api";
-import type { ImageConfig, RuntimeMount } from "@ocid/spec";
+import { type ContainerConfig, ContainerConfigSchema, type CreateContainerRequest } from "@ocid/cri-api";
+import { checkContainerConfig } from "./container-check.ts";
+import { pidNamespaceOf } from "./container-pid-namespace.ts";
 import { removeContainerParts } from "./container-remove.ts";
+import { declaredVolumes, prepareVolumes, releaseIdmapped } from "./container-volumes.ts";
 import type { CallOptions, StoredImage } from "./ports.ts";
+import { refuseUnreachable } from "./reachable.ts";
 import type { Container, Sandbox } from "./records.ts";
+import { allowedAnnotations } from "./runtime-config/allowed-annotations.ts";
+import { containerCgroupsPath } from "./runtime-config/cgroup-path.ts";
 import { containerSpec } from "./runtime-config/container-spec.ts";
 import { resolveUser } from "./runtime-config/container-user.ts";
+import { checkContainerMappings, hostIdOf, podIdMappings } from "./runtime-config/user-namespace.ts";
 import { podHostname, sandboxFiles } from "./sandbox-files.ts";
 import { newId, nowNs, type ServerContext } from "./server-context.ts";
+import { signalName } from "./stop-signal.ts";
 
 /** Makes a container in a pod; what was made is undone when a step fails, also after a restart. */
 export async function createContainer(
@@ -24,7 +25,7 @@ export async function createContainer(
   options: CallOptions,
 ): Promise<string> {
   const { records, ports } = context;
-  const config = checkConfig(request.config);
+  const config = checkContainerConfig(request.config);
   const sandbox = records.getSandbox(request.podSandboxId);
   if (sandbox.phase !== "ready")
     throw new OcidError(
@@ -91,6 +92,7 @@ function newContainer(
     stopSignal: stopSignalOf(config, image),
     logPath: logs !== "" && config.logPath !== "" ? join(logs, config.logPath) : undefined,
     user: { uid: 0, gid: 0, groups: [] },
+    volumeImages: {},
     state: { status: "unknown" },
     endTold: false,
     recovered: false,
@@ -106,8 +108,18 @@ async function make(
 ): Promise<Container> {
   const { ports, records, logger } = context;
   const { config, id } = container;
-  await ports.rootfs.create({ id, name: container.name, imageId: image.id }, options);
-  const { path: rootPath } = await ports.rootfs.mount(id, options);
+  const mappings = podIdMappings(sandbox.config.linux?.securityContext?.namespaceOptions);
+  checkContainerMappings(mappings, config.linux?.securityContext?.namespaceOptions?.usernsOptions);
+  const handlers = await ports.runtime.handlers();
+  const handler = handlers.find(({ name }) => name === sandbox.handler);
+  await ports.rootfs.create(
+    { id, name: container.name, imageId: image.id, ...(mappings ? { idMappings: mappings } : {}) },
+    options,
+  );
+  const { path: rootPath } = await ports.rootfs.mount(id, {
+    ...options,
+    userNamespace: sandbox.namespaces.user,
+  });
   const user = await resolveUser(config.linux?.securityContext, image.config.config?.User ?? "", path =>
     ports.node.readInRoot(rootPath, path),
   );
@@ -121,6 +133,12 @@ async function make(
       asked: oom,
       given: ports.node.minOomScoreAdj(),
     });
+  if (mappings) {
+    refuseUnreachable(rootPath, mappings);
+    for (const gid of [user.gid, ...user.groups]) hostIdOf(mappings.gids, gid, "group");
+    hostIdOf(mappings.uids, user.uid, "user");
+  }
+  const volumes = await prepareVolumes(context, sandbox, container, mappings, options);
   const spec = containerSpec({
     id,
     config,
@@ -128,15 +146,20 @@ async function make(
     image: image.config,
     user,
     rootPath,
-    cgroupsPath:
-      cgroups.driver === "systemd" ? `${sandbox.cgroupParent}:ocid:${id}` : join(sandbox.cgroupParent, id),
+    cgroupsPath: containerCgroupsPath(cgroups.driver, sandbox.cgroupParent, id),
+    userMappings: mappings,
     namespaces: sandbox.namespaces,
     hostNetwork: sandbox.hostNetwork,
-    pidNamespace: await pidNamespace(context, sandbox, config),
+    pidNamespace: await pidNamespaceOf(context, sandbox, config),
     shmPath: ownIpc ? join(directory, "shm") : "/dev/shm",
     files: sandboxFiles(directory),
-    imageMounts: await mountImages(context, container, options),
-    volumes: imageVolumes(context, container, image.config),
+    mountSources: volumes.paths,
+    recursiveReadOnly: handler?.recursiveReadOnlyMounts ?? false,
+    annotations: allowedAnnotations(handler?.annotations ?? [], {
+      ...sandbox.config.annotations,
+      ...config.annotations,
+    }),
+    volumes: declaredVolumes(context, container, image.config, mappings),
     hostname: podHostname(sandbox.config, sandbox.hostNetwork),
     bounding: ports.node.capabilities(),
     minOomScoreAdj: ports.node.minOomScoreAdj(),
@@ -146,7 +169,6 @@ async function make(
       onDropped: what => logger.info("dropped what this node cannot do", { container: id, what }),
     },
   });
-  for (const mount of config.mounts) ensureSource(mount.hostPath, mount.image !== undefined);
   const { pid } = await ports.runtime.create(
     {
       id,
@@ -159,96 +181,14 @@ async function make(
     },
     options,
   );
-  return { ...container, phase: "created", user, state: { status: "created", pid } };
-}
-
-/** A host path that is missing becomes a directory, as the kubelet expects of its volumes. */
-function ensureSource(path: string, isImage: boolean): void {
-  if (!isImage && isAbsolute(path)) mkdirSync(path, { recursive: true, mode: 0o755 });
-}
-
-async function pidNamespace(
-  context: ServerContext,
-  sandbox: Sandbox,
-  config: ContainerConfig,
-): Promise<string | undefined> {
-  const { records, ports } = context;
-  const options = config.linux?.securityContext?.namespaceOptions;
-  const mode =
-    options?.pid ?? sandbox.config.linux?.securityContext?.namespaceOptions?.pid ?? NamespaceMode.POD;
-  if (mode === NamespaceMode.TARGET) {
-    const target = records.getContainer(options?.targetId ?? "");
-    if (target.sandboxId !== sandbox.id)
-      throw new OcidError(
-        "INVALID_ARGUMENT",
-        `container ${target.id.slice(0, 13)}, whose processes are to be seen, is in another pod`,
-      );
-    const state = await ports.runtime.state(target.id);
-    if (state.status !== "running")
-      throw new OcidError(
-        "FAILED_PRECONDITION",
-        `container ${target.id.slice(0, 13)}, whose processes are to be seen, is not running`,
-      );
-    return `/proc/${state.pid}/ns/pid`;
-  }
-  if (mode !== NamespaceMode.POD) return undefined;
-  if (sandbox.pauseId === undefined)
-    throw new OcidError(
-      "INVALID_ARGUMENT",
-      "the container is to share the pod's pid namespace, but the pod has none",
-    );
-  const state = await ports.runtime.state(sandbox.pauseId);
-  if (state.status !== "running")
-    throw new OcidError(
-      "FAILED_PRECONDITION",
-      `the process that holds the pid namespace of pod ${sandbox.id.slice(0, 13)} has ended; the pod must be made again`,
-    );
-  return `/proc/${state.pid}/ns/pid`;
-}
-
-async function mountImages(
-  context: ServerContext,
-  container: Container,
-  options: CallOptions,
-): Promise<ReadonlyMap<string, string>> {
-  const paths = new Map<string, string>();
-  for (const mount of container.config.mounts) {
-    if (!mount.image) continue;
-    const image = await context.ports.images.find(mount.image.image, options);
-    if (!image)
-      throw new OcidError(
-        "NOT_FOUND",
-        `image ${JSON.stringify(mount.image.image)} of the volume at ${mount.containerPath} is not on this node; pull it first`,
-      );
-    const { path } = await context.ports.rootfs.mountImage(
-      { imageId: image.id, owner: container.id },
-      options,
-    );
-    const sub = normalize(`/${mount.imageSubPath}`);
-    if (mount.imageSubPath.split("/").includes("..") || isAbsolute(mount.imageSubPath))
-      throw new OcidError(
-        "INVALID_ARGUMENT",
-        `the volume at ${mount.containerPath} has a sub-path that leaves its image: ${mount.imageSubPath}`,
-      );
-    paths.set(mount.containerPath, sub === "/" ? path : join(path, sub));
-  }
-  return paths;
-}
-
-/** Volumes that the image declares are empty directories of the container's own, unless something is mounted there. */
-function imageVolumes(
-  context: ServerContext,
-  container: Container,
-  image: ImageConfig,
-): readonly RuntimeMount[] {
-  const taken = new Set(container.config.mounts.map(mount => normalize(mount.containerPath)));
-  return Object.keys(image.config?.Volumes ?? {})
-    .filter(path => isAbsolute(path) && !taken.has(normalize(path)))
-    .map((path, at) => {
-      const source = join(context.records.containerDirectory(container.id), "volumes", String(at));
-      mkdirSync(source, { recursive: true, mode: 0o755 });
-      return { destination: normalize(path), type: "bind", source, options: ["rbind", "rprivate", "rw"] };
-    });
+  await releaseIdmapped(context, container);
+  return {
+    ...container,
+    phase: "created",
+    user,
+    volumeImages: volumes.imageRefs,
+    state: { status: "created", pid },
+  };
 }
 
 function stopSignalOf(config: ContainerConfig, image: StoredImage): string {
@@ -257,38 +197,6 @@ function stopSignalOf(config: ContainerConfig, image: StoredImage): string {
     : image.config.config?.StopSignal || "SIGTERM";
 }
 
-/** The CRI numbers signals in its own way; the names are the kernel's (`SIGRTMINPLUS3` is `SIGRTMIN+3`). */
-function signalName(signal: number): string {
-  const field = ContainerConfigSchema.fields.find(candidate => candidate.localName === "stopSignal");
-  const name =
-    field?.fieldKind === "enum" ? field.enum.values.find(value => value.number === signal)?.name : undefined;
-  if (name === undefined) throw new OcidError("INVALID_ARGUMENT", `unknown stop signal ${signal}`);
-  return name.replace(/PLUS(?=\d)/, "+").replace(/MINUS(?=\d)/, "-");
-}
-
 function containerName(config: ContainerConfig, sandbox: Sandbox): string {
   return `k8s_${config.metadata!.name}_${sandbox.config.metadata!.name}_${sandbox.config.metadata!.namespace}_${sandbox.config.metadata!.uid}_${config.metadata!.attempt}`;
-}
-
-function checkConfig(config: ContainerConfig | undefined): ContainerConfig {
-  if (!config?.metadata)
-    throw new OcidError("INVALID_ARGUMENT", "the container's config or its metadata is missing");
-  if (!/^[a-zA-Z0-9][\w.-]{0,252}$/.test(config.metadata.name))
-    throw new OcidError(
-      "INVALID_ARGUMENT",
-      `the container's metadata has no usable name: ${JSON.stringify(config.metadata.name.slice(0, 100))}`,
-    );
-  if (!config.image?.image)
-    throw new OcidError("INVALID_ARGUMENT", `container ${config.metadata.name} names no image`);
-  if (config.logPath.split("/").includes("..") || isAbsolute(config.logPath))
-    throw new OcidError(
-      "INVALID_ARGUMENT",
-      `the log path ${JSON.stringify(config.logPath)} leaves the pod's log directory`,
-    );
-  if (config.CDIDevices.length > 0)
-    throw new OcidError(
-      "UNIMPLEMENTED",
-      `container ${config.metadata.name} asks for CDI devices, which are not implemented`,
-    );
-  return config;
 }

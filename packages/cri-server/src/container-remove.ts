@@ -1,3 +1,4 @@
+import { releaseIdmapped } from "./container-volumes.ts";
 import type { CallOptions } from "./ports.ts";
 import type { Container } from "./records.ts";
 import { nowNs, type ServerContext } from "./server-context.ts";
@@ -13,8 +14,10 @@ export async function removeContainer(context: ServerContext, id: string): Promi
 }
 
 /** Everything of a container but its record, which goes last: a removal that is interrupted is taken up again. */
-export async function removeContainerParts({ ports }: ServerContext, container: Container): Promise<void> {
+export async function removeContainerParts(context: ServerContext, container: Container): Promise<void> {
+  const { ports } = context;
   await ports.runtime.remove(container.id);
+  await releaseIdmapped(context, container);
   await ports.rootfs.unmountImages(container.id);
   await ports.rootfs.remove(container.id);
 }

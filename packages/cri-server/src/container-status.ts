@@ -10,6 +10,7 @@ import {
 import type { Container } from "./records.ts";
 import { labelsMatch } from "./sandbox-status.ts";
 import type { ServerContext } from "./server-context.ts";
+import { signalOf } from "./stop-signal.ts";
 
 const states = {
   created: ContainerState.CONTAINER_CREATED,
@@ -41,7 +42,13 @@ export async function containerStatus(
     reason: exited ? (exited.oomKilled ? "OOMKilled" : exited.exitCode === 0 ? "Completed" : "Error") : "",
     labels: config.labels,
     annotations: config.annotations,
-    mounts: config.mounts,
+    mounts: config.mounts.map(mount => {
+      const imageRef = container.volumeImages?.[mount.containerPath];
+      return mount.image && imageRef !== undefined
+        ? { ...mount, image: { ...mount.image, imageRef } }
+        : mount;
+    }),
+    stopSignal: signalOf(container.stopSignal),
     logPath: container.logPath ?? "",
     ...(config.linux?.resources ? { resources: { linux: config.linux.resources } } : {}),
     user: {

@@ -1,12 +1,7 @@
 import type { Duplex } from "node:stream";
-import type {
-  ImageConfig,
-  RuntimeIdMapping,
-  RuntimeProcess,
-  RuntimeResources,
-  RuntimeSpec,
-} from "@ocid/spec";
+import type { ImageConfig, RuntimeProcess, RuntimeResources, RuntimeSpec } from "@ocid/spec";
 import type { SessionStreams } from "@ocid/streaming";
+import type { PodIdMappings } from "./runtime-config/user-namespace.ts";
 
 /** What every call of a port takes: cancelled calls leave nothing behind. */
 export interface CallOptions {
@@ -67,12 +62,16 @@ export interface RootfsPort {
       readonly id: string;
       readonly name: string;
       readonly imageId: string;
-      readonly metadata?: string;
+      /** Of a pod with a user namespace. */
+      readonly idMappings?: PodIdMappings | undefined;
     },
     options?: CallOptions,
   ): Promise<void>;
   /** Mounts it (a repeat returns the mounted path) for as long as the container lives. */
-  mount(id: string, options?: CallOptions): Promise<{ readonly path: string }>;
+  mount(
+    id: string,
+    options?: CallOptions & { readonly userNamespace?: string | undefined },
+  ): Promise<{ readonly path: string }>;
   /** Unmounts what is mounted; a repeat is no error. */
   unmount(id: string, options?: CallOptions): Promise<void>;
   remove(id: string, options?: CallOptions): Promise<void>;
@@ -85,7 +84,13 @@ export interface RootfsPort {
   ): Promise<{ readonly bytes: number; readonly inodes: number; readonly mountpoint: string }>;
   /** Mounts an image read-only at a directory of its own, for image volumes; released by `owner`. */
   mountImage(
-    request: { readonly imageId: string; readonly owner: string },
+    request: {
+      readonly imageId: string;
+      readonly owner: string;
+      /** With the ids of a pod's user namespace; both or none. */
+      readonly idMappings?: PodIdMappings | undefined;
+      readonly userNamespace?: string | undefined;
+    },
     options?: CallOptions,
   ): Promise<{ readonly path: string }>;
   unmountImages(owner: string, options?: CallOptions): Promise<void>;
@@ -95,6 +100,8 @@ export interface RuntimeHandlerInfo {
   readonly name: string;
   readonly recursiveReadOnlyMounts: boolean;
   readonly userNamespaces: boolean;
+  /** Annotations that its containers may have: names, or beginnings with `*`. */
+  readonly annotations: readonly string[];
 }
 
 export interface LaunchRequest {
@@ -148,7 +155,8 @@ export interface ContainerUsage {
 }
 
 export interface RuntimePort {
-  handlers(): readonly RuntimeHandlerInfo[];
+  /** The configured handlers, the default one by the empty name too. */
+  handlers(): Promise<readonly RuntimeHandlerInfo[]>;
   version(handler?: string): Promise<{ readonly name: string; readonly version: string }>;
   /** Bundle, monitor and runtime create; a failure leaves nothing. */
   create(request: LaunchRequest, options?: CallOptions): Promise<{ readonly pid: number }>;
@@ -203,10 +211,7 @@ export interface NamespaceRequest {
   readonly hostname?: string;
   /** `net.*` and `kernel.*` keys with dots; written inside the new namespaces. */
   readonly sysctls: Readonly<Record<string, string>>;
-  readonly userMappings?: {
-    readonly uids: readonly RuntimeIdMapping[];
-    readonly gids: readonly RuntimeIdMapping[];
-  };
+  readonly userMappings?: PodIdMappings;
 }
 
 /** What a sandbox needs of the node itself. */
@@ -223,6 +228,23 @@ export interface NodePort {
     readonly gid?: number;
   }): Promise<void>;
   unmount(path: string): Promise<void>;
+  /**
+   * Makes what lies at `source`, with all that is mounted below it, appear at `target` with the ids of a user namespace;
+   * `target` is made. FAILED_PRECONDITION when its file system cannot.
+   */
+  mountIdmapped(request: {
+    readonly source: string;
+    readonly target: string;
+    readonly userNamespace: string;
+  }): Promise<void>;
+  /** Unmounts and removes everything that lies in a directory of such targets; a repeat is no error. */
+  removeMounts(directory: string): Promise<void>;
+  /** How the mount that a path lies on spreads (mount_namespaces(7), "Shared subtrees"). */
+  propagationOf(
+    path: string,
+  ): Promise<{ readonly mountpoint: string; readonly shared: boolean; readonly slave: boolean }>;
+  /** Where a path below a root really lies, symlinks followed as if the root were `/`; undefined where there is nothing. */
+  resolveInRoot(root: string, path: string): Promise<string | undefined>;
   /** Reads a small file of a container's root file system, never outside of it; undefined where there is none. */
   readInRoot(root: string, path: string): Promise<string | undefined>;
   /** Connects to a TCP port inside a network namespace. */

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { OcidError, wrapError, writeAtomic } from "@ocid/base";
@@ -46,6 +46,8 @@ export interface Container {
   readonly stopSignal: string;
   readonly logPath: string | undefined;
   readonly user: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] };
+  /** Ids of the images of its image volumes, by container path. */
+  readonly volumeImages?: Readonly<Record<string, string>>;
   /** What was known last; fed by exits, and derived anew at start. */
   state: RuntimeState;
   /** Whether listeners have been told that it has ended. */
@@ -62,6 +64,8 @@ export class Records {
   constructor(stateDir: string) {
     this.#stateDir = stateDir;
     mkdirSync(join(stateDir, "sandboxes"), { recursive: true, mode: 0o700 });
+    // Roots of user namespaces pass through to what is theirs, but may not look around.
+    chmodSync(join(stateDir, "sandboxes"), 0o711);
     mkdirSync(join(stateDir, "records"), { recursive: true, mode: 0o700 });
   }
 

@@ -65,14 +65,14 @@ export function runtimeHandlers(
             },
           ],
         },
-        runtimeHandlers: ports.runtime.handlers().map(handler => ({
+        runtimeHandlers: (await ports.runtime.handlers()).map(handler => ({
           name: handler.name,
           features: {
             recursiveReadOnlyMounts: handler.recursiveReadOnlyMounts,
             userNamespaces: handler.userNamespaces,
           },
         })),
-        features: { supplementalGroupsPolicy: true },
+        features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: true },
         info: request.verbose ? { config: JSON.stringify({ runtime, cgroups: ports.node.cgroups() }) } : {},
       };
     },

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { equals } from "@bufbuild/protobuf";
 import { OcidError } from "@ocid/base";
@@ -9,15 +9,17 @@ import {
   Protocol,
   type RunPodSandboxRequest,
 } from "@ocid/cri-api";
-import type { RuntimeSpec } from "@ocid/spec";
-import { pauseProgram } from "./pause-program.ts";
-import type { CallOptions, NetworkRequest } from "./ports.ts";
+import type { CallOptions, NetworkRequest, RuntimeHandlerInfo } from "./ports.ts";
 import type { Sandbox } from "./records.ts";
+import { allowedAnnotations } from "./runtime-config/allowed-annotations.ts";
+import { cgroupDirectory, podCgroupParent } from "./runtime-config/cgroup-path.ts";
+import { shmBytes } from "./runtime-config/shm-size.ts";
 import { podSysctls } from "./runtime-config/sysctls.ts";
-import { podHostname, writeSandboxFiles } from "./sandbox-files.ts";
+import { type PodIdMappings, podIdMappings } from "./runtime-config/user-namespace.ts";
+import { checkSandboxConfig } from "./sandbox-check.ts";
+import { podHostname, sandboxFiles, writeSandboxFiles } from "./sandbox-files.ts";
+import { startPause } from "./sandbox-pause.ts";
 import { newId, nowNs, type ServerContext } from "./server-context.ts";
-
-const defaultShmBytes = 64 * 1024 * 1024;
 
 /** Makes a pod's surroundings. What was made is undone when a step fails; a daemon that dies in between undoes it at its next start. */
 export async function runSandbox(
@@ -25,28 +27,17 @@ export async function runSandbox(
   request: RunPodSandboxRequest,
   options: CallOptions,
 ): Promise<string> {
-  const config = checkConfig(request.config);
+  const config = checkSandboxConfig(request.config);
   const name = sandboxName(config);
   return await context.locks.run(`sandbox-name ${name}`, async () => {
     const existing = [...context.records.sandboxes.values()].find(sandbox => sandbox.name === name);
     if (existing) return answerRepeat(context, existing, config, request.runtimeHandler);
-    if (
-      request.runtimeHandler !== "" &&
-      !context.ports.runtime.handlers().some(handler => handler.name === request.runtimeHandler)
-    ) {
-      throw new OcidError(
-        "NOT_FOUND",
-        `runtime handler ${JSON.stringify(request.runtimeHandler)} is not configured (there are ${context.ports.runtime
-          .handlers()
-          .map(handler => handler.name)
-          .filter(Boolean)
-          .join(", ")})`,
-      );
-    }
+    const handler = await handlerOf(context, request.runtimeHandler);
+    refuseHandler(handler, config);
     const sandbox = newSandbox(context, name, config, request.runtimeHandler);
     await context.records.saveSandbox(sandbox);
     try {
-      await setUp(context, sandbox, options);
+      await setUp(context, sandbox, handler, options);
       options.signal?.throwIfAborted();
       sandbox.phase = "ready";
       await context.records.saveSandbox(sandbox);
@@ -91,6 +82,7 @@ function newSandbox(
   handler: string,
 ): Sandbox {
   const id = newId();
+  const { driver } = context.ports.node.cgroups();
   const parent = config.linux?.cgroupParent ?? "";
   return {
     id,
@@ -99,8 +91,8 @@ function newSandbox(
     config,
     handler,
     createdAtNs: nowNs(),
-    cgroupParent: parent || `/ocid-${id}`,
-    ownsCgroup: parent === "",
+    cgroupParent: podCgroupParent(driver, parent, id),
+    ownsCgroup: parent === "" && driver === "cgroupfs",
     hostNetwork: config.linux?.securityContext?.namespaceOptions?.network === NamespaceMode.NODE,
     namespaces: {},
     ips: [],
@@ -110,7 +102,12 @@ function newSandbox(
   };
 }
 
-async function setUp(context: ServerContext, sandbox: Sandbox, options: CallOptions): Promise<void> {
+async function setUp(
+  context: ServerContext,
+  sandbox: Sandbox,
+  handler: RuntimeHandlerInfo,
+  options: CallOptions,
+): Promise<void> {
   const { ports, records } = context;
   const { config } = sandbox;
   const directory = records.sandboxDirectory(sandbox.id);
@@ -118,6 +115,8 @@ async function setUp(context: ServerContext, sandbox: Sandbox, options: CallOpti
   const ownIpc = namespaces?.ipc !== NamespaceMode.NODE;
   const host = podHostname(config, sandbox.hostNetwork);
   const sysctls = podSysctls(config.linux?.sysctls ?? {}, { net: !sandbox.hostNetwork, ipc: ownIpc });
+  const mappings = podIdMappings(namespaces);
+  const shmSize = shmBytes(allowedAnnotations(handler.annotations, config.annotations));
   const pins = join(directory, "ns");
   mkdirSync(pins, { mode: 0o700 });
   sandbox.namespaces = await ports.node.createNamespaces(
@@ -128,18 +127,26 @@ async function setUp(context: ServerContext, sandbox: Sandbox, options: CallOpti
       uts: !sandbox.hostNetwork,
       hostname: host,
       sysctls,
+      ...(mappings ? { userMappings: mappings } : {}),
     },
     options,
   );
   if (ownIpc) {
     const shm = join(directory, "shm");
     mkdirSync(shm, { mode: 0o1777 });
-    await ports.node.mountTmpfs({ path: shm, sizeBytes: defaultShmBytes, mode: 0o1777 });
+    await ports.node.mountTmpfs({
+      path: shm,
+      sizeBytes: shmSize,
+      mode: 0o1777,
+      ...(mappings ? { uid: mappings.uids[0]!.hostID, gid: mappings.gids[0]!.hostID } : {}),
+    });
   }
   // Noted before the network is asked: a kill after this still finds what to give back.
   await records.saveSandbox(sandbox);
-  if (!sandbox.hostNetwork) sandbox.ips = (await ports.network.add(networkRequest(sandbox), options)).ips;
+  if (!sandbox.hostNetwork)
+    sandbox.ips = (await ports.network.add(networkRequest(context, sandbox), options)).ips;
   writeSandboxFiles(directory, config, host, sandbox.ips, sandbox.hostNetwork);
+  if (mappings) giveToPod(directory, mappings);
   if ((namespaces?.pid ?? NamespaceMode.POD) === NamespaceMode.POD) {
     sandbox.pauseId = newId();
     await records.saveSandbox(sandbox);
@@ -154,64 +161,44 @@ export async function tearDown(context: ServerContext, sandbox: Sandbox): Promis
   const failures: unknown[] = [];
   const attempt = (work: () => Promise<unknown>) => work().catch(error => failures.push(error));
   if (sandbox.pauseId !== undefined) await attempt(() => ports.runtime.remove(sandbox.pauseId!));
-  if (!sandbox.hostNetwork) await attempt(() => ports.network.remove(networkRequest(sandbox)));
+  if (!sandbox.hostNetwork) await attempt(() => ports.network.remove(networkRequest(context, sandbox)));
   await attempt(() => ports.node.removeNamespaces(join(directory, "ns")));
   await attempt(() => ports.node.unmount(join(directory, "shm")));
   if (sandbox.ownsCgroup) await attempt(() => ports.node.removePodCgroup(sandbox.cgroupParent));
   if (failures.length > 0) throw failures[0];
 }
 
-async function startPause(context: ServerContext, sandbox: Sandbox, options: CallOptions): Promise<void> {
-  const { ports, records } = context;
-  const root = join(records.sandboxDirectory(sandbox.id), "pause");
-  mkdirSync(root, { mode: 0o755 });
-  writeFileSync(join(root, "pause"), pauseProgram());
-  chmodSync(join(root, "pause"), 0o555);
-  for (const name of ["proc", "dev", "sys"]) mkdirSync(join(root, name));
-  const { namespaces } = sandbox;
-  const spec: RuntimeSpec = {
-    ociVersion: "1.0.2",
-    process: {
-      user: { uid: 65535, gid: 65535 },
-      args: ["/pause"],
-      env: [],
-      cwd: "/",
-      noNewPrivileges: true,
-      capabilities: {},
-      oomScoreAdj: Math.max(-998, ports.node.minOomScoreAdj()),
-    },
-    root: { path: root, readonly: true },
-    mounts: [{ destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] }],
-    linux: {
-      namespaces: [
-        { type: "mount" },
-        { type: "pid" },
-        ...(namespaces.net ? [{ type: "network" as const, path: namespaces.net }] : []),
-        ...(namespaces.ipc ? [{ type: "ipc" as const, path: namespaces.ipc }] : []),
-        ...(namespaces.uts ? [{ type: "uts" as const, path: namespaces.uts }] : []),
-      ],
-      cgroupsPath: join(sandbox.cgroupParent, sandbox.pauseId!),
-      resources: { devices: [{ allow: false, access: "rwm" }], cpu: { shares: 2 } },
-      maskedPaths: ["/proc/kcore", "/proc/keys", "/proc/sysrq-trigger"],
-    },
-  };
-  await ports.runtime.create(
-    {
-      id: sandbox.pauseId!,
-      name: `k8s_POD_${sandbox.name}`,
-      runtimeHandler: sandbox.handler,
-      spec,
-      stdin: false,
-      stdinOnce: false,
-    },
-    options,
+async function handlerOf({ ports }: ServerContext, name: string): Promise<RuntimeHandlerInfo> {
+  const handlers = await ports.runtime.handlers();
+  const handler = handlers.find(candidate => candidate.name === name);
+  if (handler) return handler;
+  const known = handlers.map(candidate => candidate.name).filter(Boolean);
+  throw new OcidError(
+    "NOT_FOUND",
+    `runtime handler ${JSON.stringify(name)} is not configured (there are ${known.join(", ")})`,
   );
-  await ports.runtime.start(sandbox.pauseId!, options);
+}
+
+/** A runtime that says it cannot do it would make containers without. */
+function refuseHandler(handler: RuntimeHandlerInfo, config: PodSandboxConfig): void {
+  if (podIdMappings(config.linux?.securityContext?.namespaceOptions) && !handler.userNamespaces)
+    throw new OcidError(
+      "FAILED_PRECONDITION",
+      `runtime handler ${JSON.stringify(handler.name)} cannot run pods with a user namespace of their own`,
+    );
+}
+
+/** The pod's root owns the files that its containers share, and may pass through to them. */
+function giveToPod(directory: string, { uids, gids }: PodIdMappings): void {
+  const [uid, gid] = [uids[0]!.hostID, gids[0]!.hostID];
+  for (const file of Object.values(sandboxFiles(directory))) chownSync(file, uid, gid);
+  chownSync(directory, 0, gid);
+  chmodSync(directory, 0o710);
 }
 
 const protocols = { [Protocol.TCP]: "tcp", [Protocol.UDP]: "udp", [Protocol.SCTP]: "sctp" } as const;
 
-function networkRequest(sandbox: Sandbox): NetworkRequest {
+function networkRequest({ ports }: ServerContext, sandbox: Sandbox): NetworkRequest {
   const { config } = sandbox;
   const { metadata, dnsConfig } = config;
   return {
@@ -229,43 +216,10 @@ function networkRequest(sandbox: Sandbox): NetworkRequest {
     ...(dnsConfig
       ? { dns: { servers: dnsConfig.servers, searches: dnsConfig.searches, options: dnsConfig.options } }
       : {}),
-    cgroupPath: sandbox.cgroupParent,
+    cgroupPath: cgroupDirectory(ports.node.cgroups().driver, sandbox.cgroupParent),
   };
 }
 
 function sandboxName({ metadata }: PodSandboxConfig): string {
   return [metadata!.name, metadata!.namespace, metadata!.uid, metadata!.attempt].join("_");
-}
-
-function checkConfig(config: PodSandboxConfig | undefined): PodSandboxConfig {
-  if (!config?.metadata)
-    throw new OcidError("INVALID_ARGUMENT", "the sandbox's config or its metadata is missing");
-  const { name, namespace, uid } = config.metadata;
-  for (const [field, value] of Object.entries({ name, namespace, uid })) {
-    if (value === "" || value.length > 253 || /[/\s\0]/.test(value))
-      throw new OcidError(
-        "INVALID_ARGUMENT",
-        `the sandbox's metadata has no usable ${field}: ${JSON.stringify(value.slice(0, 100))}`,
-      );
-  }
-  const options = config.linux?.securityContext?.namespaceOptions;
-  if (
-    options?.usernsOptions &&
-    options.usernsOptions.mode === NamespaceMode.POD &&
-    options.usernsOptions.uids.length > 0
-  )
-    throw new OcidError("UNIMPLEMENTED", "pods with a user namespace of their own are not implemented");
-  if (config.linux?.cgroupParent && !/^[\w./@:-]+$/.test(config.linux.cgroupParent))
-    throw new OcidError(
-      "INVALID_ARGUMENT",
-      `not a cgroup: ${JSON.stringify(config.linux.cgroupParent.slice(0, 200))}`,
-    );
-  for (const port of config.portMappings) {
-    if (port.containerPort < 1 || port.containerPort > 65_535 || port.hostPort < 0 || port.hostPort > 65_535)
-      throw new OcidError(
-        "INVALID_ARGUMENT",
-        `port mapping ${port.hostPort}:${port.containerPort} is out of range`,
-      );
-  }
-  return config;
 }

@@ -22,6 +22,8 @@ import { execSync } from "./exec.ts";
 import { execSession } from "./exec-session.ts";
 import { ExitWatch } from "./exit-watch.ts";
 import { launchMonitor, protectFromOom, tellMonitor } from "./monitor.ts";
+import { giveStdio } from "./pod-stdio.ts";
+import type { RuntimeFeatures } from "./runtime-features.ts";
 import { type InstalledRuntime, Runtimes, runRuntime } from "./runtimes.ts";
 import type {
   CallOptions,
@@ -30,6 +32,7 @@ import type {
   ExecSyncRequest,
   ExitEvent,
   LaunchRequest,
+  RuntimeHandler,
   SessionStreams,
   ShimOptions,
 } from "./types.ts";
@@ -73,13 +76,15 @@ export class RuntimeShim implements AsyncDisposable {
     this.#watch[Symbol.dispose]();
   }
 
-  handlers(): readonly {
-    readonly name: string;
-    readonly recursiveReadOnlyMounts: boolean;
-    readonly userNamespaces: boolean;
-  }[] {
-    const names = this.#runtimes.names();
-    return ["", ...names].map(name => ({ name, recursiveReadOnlyMounts: false, userNamespaces: false }));
+  /** The configured runtimes by name, the default one by the empty name too, and what each can do. */
+  async handlers(): Promise<readonly (RuntimeFeatures & RuntimeHandler)[]> {
+    return await Promise.all(
+      ["", ...this.#runtimes.names()].map(async name => ({
+        name,
+        annotations: this.#runtimes.annotations(name),
+        ...(await this.#runtimes.features(name)),
+      })),
+    );
   }
 
   async version(handler = ""): Promise<{ readonly name: string; readonly version: string }> {
@@ -131,6 +136,7 @@ export class RuntimeShim implements AsyncDisposable {
           cgroupPath: monitorCgroupPath,
           signal: options.signal,
         });
+        giveStdio(pid, launch.spec);
         const monitor = this.#files.readPid(files.monitorPidFile);
         if (monitor !== undefined) protectFromOom(monitor, Math.max(-999, minOomScoreAdj()));
         const process = readProcess(pid);

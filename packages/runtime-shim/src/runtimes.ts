@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
 import { findExecutable, type RunResult, runProcess } from "@ocid/host";
+import { noFeatures, type RuntimeFeatures, readFeatures } from "./runtime-features.ts";
 import type { CallOptions, RuntimeConfig } from "./types.ts";
 
 /** An OCI runtime that is installed here, and the directory that it keeps its state in. */
@@ -17,6 +18,7 @@ export class Runtimes {
   readonly #default: string;
   readonly #rootBelow: string;
   readonly #versions = new Map<string, Promise<string>>();
+  readonly #features = new Map<string, Promise<RuntimeFeatures>>();
 
   constructor(configs: readonly RuntimeConfig[], defaultName: string, rootBelow: string) {
     this.#configs = new Map(configs.map(config => [config.name, config]));
@@ -49,6 +51,25 @@ export class Runtimes {
     const root = config.root ?? join(this.#rootBelow, wanted);
     mkdirSync(root, { recursive: true, mode: 0o700 });
     return { name: wanted, path, root };
+  }
+
+  /** Annotations that containers of a runtime may have; names, or beginnings with `*`. */
+  annotations(name: string): readonly string[] {
+    return this.#configs.get(name === "" ? this.#default : name)?.annotations ?? [];
+  }
+
+  /** What a runtime can do, asked once; nothing while it is not installed. */
+  async features(name: string): Promise<RuntimeFeatures> {
+    const config = this.#configs.get(name === "" ? this.#default : name);
+    const path = config && findExecutable(config.path);
+    if (path === undefined) return noFeatures;
+    let features = this.#features.get(path);
+    if (!features) {
+      features = readFeatures(path);
+      this.#features.set(path, features);
+      features.catch(() => this.#features.delete(path));
+    }
+    return await features.catch(() => noFeatures);
   }
 
   /** The first line of what the runtime says of itself. */

@@ -12,6 +12,8 @@ export interface RuntimeConfig {
   readonly path: string;
   /** The runtime's own state directory. Default: below the shim's. */
   readonly root?: string | undefined;
+  /** Annotations that callers may pass on to containers: names, or beginnings with `*`. Default none. */
+  readonly annotations?: readonly string[] | undefined;
 }
 
 export interface ShimOptions {
@@ -21,6 +23,12 @@ export interface ShimOptions {
   readonly defaultRuntime: string;
   readonly conmonPath: string;
   readonly cgroupDriver?: "cgroupfs" | "systemd";
+}
+
+export interface RuntimeHandler {
+  readonly name: string;
+  /** As configured. */
+  readonly annotations: readonly string[];
 }
 
 export interface LaunchRequest {

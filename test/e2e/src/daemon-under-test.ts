@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createImageClient, createRuntimeClient, NamespaceMode } from "@ocid/cri-api";
@@ -48,6 +48,8 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
   const leaks = leakCheck();
   const directory = tempRoot("e2e-");
   const root = directory.path;
+  // Roots of user namespaces pass through it.
+  chmodSync(root, 0o711);
   const bridge = `ocid-e${process.pid % 100_000}`;
   mkdirSync(join(root, "registry"));
   const registry: DockerRegistry = await startDockerRegistry({ directory: join(root, "registry") });

@@ -10,15 +10,10 @@ import type { PodNamespaces } from "../ports.ts";
 import { containerCapabilities } from "./capabilities.ts";
 import type { ContainerUser } from "./container-user.ts";
 import { containerDevices } from "./devices.ts";
-import {
-  type ImageMountPaths,
-  requestedMounts,
-  rootPropagation,
-  sandboxFileMounts,
-  standardMounts,
-} from "./mounts.ts";
+import { requestedMounts, rootPropagation, sandboxFileMounts, standardMounts } from "./mounts.ts";
 import { type ResourceSupport, runtimeResources } from "./resources.ts";
 import { seccompFor } from "./seccomp.ts";
+import type { PodIdMappings } from "./user-namespace.ts";
 
 /** All that a container's runtime configuration follows from; nothing is looked up here. */
 export interface ContainerSpecInput {
@@ -36,7 +31,14 @@ export interface ContainerSpecInput {
   readonly shmPath: string;
   /** Files of the sandbox by their place in the container. */
   readonly files: Readonly<Record<string, string>>;
-  readonly imageMounts: ImageMountPaths;
+  /** Where the content of each of the requested mounts lies, in their order. */
+  readonly mountSources: readonly string[];
+  /** Whether the runtime knows recursive read-only mounts. */
+  readonly recursiveReadOnly: boolean;
+  /** Of a pod with a user namespace. */
+  readonly userMappings: PodIdMappings | undefined;
+  /** Annotations that the runtime is told. */
+  readonly annotations: Readonly<Record<string, string>>;
   /** Mounts of the image's own volumes. */
   readonly volumes: readonly RuntimeMount[];
   readonly hostname: string;
@@ -59,7 +61,11 @@ export function containerSpec(input: ContainerSpecInput): RuntimeSpec {
     );
   refuseLabels(config);
   const capabilities = containerCapabilities(security?.capabilities, privileged, input.bounding);
-  const { devices, rules } = containerDevices(config.devices, privileged);
+  const { devices, mounts, rules } = containerDevices(
+    config.devices,
+    privileged,
+    input.userMappings !== undefined,
+  );
   const seccomp = seccompFor(
     security?.seccomp,
     security?.seccompProfilePath ?? "",
@@ -85,22 +91,30 @@ export function containerSpec(input: ContainerSpecInput): RuntimeSpec {
     },
     root: { path: input.rootPath, readonly: readOnlyRoot },
     mounts: [
-      ...standardMounts({ privileged, shmPath: input.shmPath, hostNetwork: input.hostNetwork }),
+      ...standardMounts({
+        privileged,
+        shmPath: input.shmPath,
+        hostNetwork: input.hostNetwork,
+        userNamespace: input.userMappings !== undefined,
+      }),
       ...sandboxFileMounts(input.files, config.mounts, readOnlyRoot),
       ...input.volumes,
-      ...requestedMounts(config.mounts, input.imageMounts),
+      ...mounts,
+      ...requestedMounts(config.mounts, input.mountSources, input.recursiveReadOnly),
     ].filter(
       (mount, at, all) =>
         all.findLastIndex(other => other.destination === mount.destination) === at ||
         !["/dev/shm", "/sys/fs/cgroup", "/dev/mqueue"].includes(mount.destination),
     ),
     annotations: {
+      ...input.annotations,
       "io.kubernetes.cri.container-name": config.metadata?.name ?? "",
       "io.kubernetes.cri.sandbox-name": input.sandbox.metadata?.name ?? "",
     },
     linux: {
       namespaces: [
         { type: "mount" },
+        ...(namespaces.user === undefined ? [] : [{ type: "user" as const, path: namespaces.user }]),
         ...(input.hostNetwork ? [] : [{ type: "network" as const, ...pathOf(namespaces.net) }]),
         ...(namespaces.ipc === undefined ? [] : [{ type: "ipc" as const, path: namespaces.ipc }]),
         ...(namespaces.uts === undefined ? [] : [{ type: "uts" as const, path: namespaces.uts }]),
@@ -111,6 +125,9 @@ export function containerSpec(input: ContainerSpecInput): RuntimeSpec {
           input.pidNamespace,
         ),
       ],
+      ...(input.userMappings
+        ? { uidMappings: [...input.userMappings.uids], gidMappings: [...input.userMappings.gids] }
+        : {}),
       devices: [...devices],
       cgroupsPath: input.cgroupsPath,
       resources: { ...runtimeResources(config.linux?.resources, input.support), devices: [...rules] },

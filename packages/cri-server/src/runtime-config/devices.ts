@@ -1,8 +1,8 @@
 import { lstatSync, readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { isAbsolute, join, normalize } from "node:path";
 import { OcidError, wrapError } from "@ocid/base";
 import type { Device } from "@ocid/cri-api";
-import type { RuntimeDevice, RuntimeResources } from "@ocid/spec";
+import type { RuntimeDevice, RuntimeMount, RuntimeResources } from "@ocid/spec";
 
 type DeviceRule = NonNullable<RuntimeResources["devices"]>[number];
 
@@ -25,24 +25,34 @@ const standardRules: readonly DeviceRule[] = [
 
 export interface ContainerDevices {
   readonly devices: readonly RuntimeDevice[];
+  /** Devices that are bind mounts, because a user namespace cannot make nodes. */
+  readonly mounts: readonly RuntimeMount[];
   readonly rules: readonly DeviceRule[];
 }
 
-/** Devices that a container asks for; a privileged one has all of the node's. */
-export function containerDevices(requested: readonly Device[], privileged: boolean): ContainerDevices {
-  if (privileged) return { devices: hostDevices("/dev"), rules: [{ allow: true, access: "rwm" }] };
-  const found = requested.flatMap(request => {
-    const permissions = request.permissions || "rwm";
-    if (!/^[rwm]{1,3}$/.test(permissions))
-      throw new OcidError(
-        "INVALID_ARGUMENT",
-        `device ${request.hostPath}: permissions should be of r, w and m, found ${JSON.stringify(permissions)}`,
-      );
-    return devicesAt(request.hostPath, request.containerPath || request.hostPath).map(device => ({
-      device,
-      permissions,
-    }));
-  });
+/**
+ * Devices that a container asks for; a privileged one has all of the node's. In a user namespace runtimes bind the
+ * node's device of the same path, which is another one when the container's path differs: those are mounts.
+ */
+export function containerDevices(
+  requested: readonly Device[],
+  privileged: boolean,
+  userNamespace = false,
+): ContainerDevices {
+  const found = requestedDevices(requested);
+  const bound = found.filter(({ hostPath, device }) => userNamespace && hostPath !== device.path);
+  const made = found.filter(entry => !bound.includes(entry)).map(({ device }) => device);
+  const mounts = bound.map(({ hostPath, device }) => ({
+    destination: device.path,
+    type: "bind",
+    source: hostPath,
+    options: ["bind", "rprivate", "nosuid", "noexec"],
+  }));
+  if (privileged) {
+    const own = new Set(made.map(({ path }) => path));
+    const others = hostDevices("/dev").filter(({ path }) => !own.has(path));
+    return { devices: [...others, ...made], mounts, rules: [{ allow: true, access: "rwm" }] };
+  }
   const rules = found.map(({ device, permissions }) => ({
     allow: true,
     type: device.type,
@@ -50,10 +60,34 @@ export function containerDevices(requested: readonly Device[], privileged: boole
     minor: device.minor ?? 0,
     access: permissions,
   }));
-  return { devices: found.map(({ device }) => device), rules: [...standardRules, ...rules] };
+  return { devices: made, mounts, rules: [...standardRules, ...rules] };
 }
 
-function devicesAt(hostPath: string, containerPath: string): readonly RuntimeDevice[] {
+interface FoundDevice {
+  readonly hostPath: string;
+  readonly device: RuntimeDevice;
+  readonly permissions: string;
+}
+
+function requestedDevices(requested: readonly Device[]): readonly FoundDevice[] {
+  return requested.flatMap(request => {
+    const permissions = request.permissions || "rwm";
+    if (!/^[rwm]{1,3}$/.test(permissions))
+      throw new OcidError(
+        "INVALID_ARGUMENT",
+        `device ${request.hostPath}: permissions should be of r, w and m, found ${JSON.stringify(permissions)}`,
+      );
+    const path = request.containerPath || request.hostPath;
+    if (!isAbsolute(path) || normalize(path) !== path || path.includes("\0"))
+      throw new OcidError(
+        "INVALID_ARGUMENT",
+        `device ${request.hostPath}: its path in the container should be absolute, found ${JSON.stringify(path)}`,
+      );
+    return devicesAt(request.hostPath, path).map(found => ({ ...found, permissions }));
+  });
+}
+
+function devicesAt(hostPath: string, containerPath: string): readonly Omit<FoundDevice, "permissions">[] {
   let stat: ReturnType<typeof statSync>;
   try {
     stat = statSync(hostPath);
@@ -64,7 +98,7 @@ function devicesAt(hostPath: string, containerPath: string): readonly RuntimeDev
     return readdirSync(hostPath).flatMap(name => devicesAt(join(hostPath, name), join(containerPath, name)));
   const device = describe(hostPath, containerPath);
   if (!device) throw new OcidError("INVALID_ARGUMENT", `${hostPath} is not a device`);
-  return [device];
+  return [{ hostPath, device }];
 }
 
 function describe(hostPath: string, path: string): RuntimeDevice | undefined {

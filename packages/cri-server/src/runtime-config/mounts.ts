@@ -8,8 +8,11 @@ export function standardMounts(options: {
   readonly privileged: boolean;
   readonly shmPath: string;
   readonly hostNetwork: boolean;
+  /** Whether the pod has a user namespace: what its root does not own it cannot mount anew. */
+  readonly userNamespace: boolean;
 }): readonly RuntimeMount[] {
   const readOnly = options.privileged ? [] : ["ro"];
+  const boundSys = options.userNamespace && options.hostNetwork;
   return [
     { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
     {
@@ -25,12 +28,19 @@ export function standardMounts(options: {
       options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
     },
     { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: ["nosuid", "noexec", "nodev"] },
-    {
-      destination: "/sys",
-      type: "sysfs",
-      source: "sysfs",
-      options: ["nosuid", "noexec", "nodev", ...readOnly],
-    },
+    boundSys
+      ? {
+          destination: "/sys",
+          type: "bind",
+          source: "/sys",
+          options: ["rbind", "rprivate", "nosuid", "noexec", "nodev", "ro"],
+        }
+      : {
+          destination: "/sys",
+          type: "sysfs",
+          source: "sysfs",
+          options: ["nosuid", "noexec", "nodev", ...readOnly],
+        },
     {
       destination: "/sys/fs/cgroup",
       type: "cgroup",
@@ -69,57 +79,48 @@ const propagations = {
   [MountPropagation.PROPAGATION_BIDIRECTIONAL]: "rshared",
 } as const;
 
-/** Directories that an image volume's path leads to, by the mount's container path. */
-export type ImageMountPaths = ReadonlyMap<string, string>;
-
-/** The mounts that a container asks for, shallow before deep. INVALID_ARGUMENT names what cannot be. */
+/**
+ * The mounts that a container asks for, shallow before deep. `sources` are where their content lies, in the same order.
+ * INVALID_ARGUMENT and FAILED_PRECONDITION name what cannot be.
+ */
 export function requestedMounts(
   mounts: readonly Mount[],
-  imagePaths: ImageMountPaths,
+  sources: readonly string[],
+  recursiveReadOnly: boolean,
 ): readonly RuntimeMount[] {
   return mounts
-    .map(mount => {
-      if (!isAbsolute(mount.containerPath) || mount.containerPath.includes("\0"))
+    .map((mount, at) => {
+      const destination = checkDestination(mount.containerPath);
+      const propagation = propagations[mount.propagation];
+      if (propagation === undefined)
         throw new OcidError(
           "INVALID_ARGUMENT",
-          `mount path ${JSON.stringify(mount.containerPath.slice(0, 200))} should be absolute`,
+          `mount at ${destination} has an unknown propagation ${mount.propagation}`,
         );
-      const source = imagePaths.get(mount.containerPath) ?? mount.hostPath;
-      if (!isAbsolute(source))
-        throw new OcidError(
-          "INVALID_ARGUMENT",
-          `mount at ${mount.containerPath}: the host path ${JSON.stringify(source.slice(0, 200))} should be absolute`,
-        );
-      if (mount.recursiveReadOnly) {
-        if (!mount.readonly)
-          throw new OcidError(
-            "INVALID_ARGUMENT",
-            `mount at ${mount.containerPath}: recursive_read_only needs readonly`,
-          );
-        if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE)
-          throw new OcidError(
-            "INVALID_ARGUMENT",
-            `mount at ${mount.containerPath}: recursive_read_only needs private propagation`,
-          );
-        throw new OcidError(
-          "UNIMPLEMENTED",
-          `mount at ${mount.containerPath}: recursive_read_only is not supported by this node's runtime`,
-        );
-      }
-      if (mount.uidMappings.length > 0 || mount.gidMappings.length > 0)
-        throw new OcidError(
-          "UNIMPLEMENTED",
-          `mount at ${mount.containerPath}: id-mapped mounts are not implemented`,
-        );
-      const readOnly = mount.readonly || imagePaths.has(mount.containerPath);
-      return {
-        destination: normalize(mount.containerPath),
-        type: "bind",
-        source,
-        options: ["rbind", propagations[mount.propagation], readOnly ? "ro" : "rw"],
-      };
+      if (mount.recursiveReadOnly) checkRecursiveReadOnly(mount, recursiveReadOnly);
+      const access = mount.recursiveReadOnly ? "rro" : mount.readonly || mount.image ? "ro" : "rw";
+      return { destination, type: "bind", source: sources[at]!, options: ["rbind", propagation, access] };
     })
     .sort((a, b) => a.destination.split("/").length - b.destination.split("/").length);
+}
+
+function checkDestination(path: string): string {
+  const destination = normalize(path).replace(/(?<=.)\/$/, "");
+  if (!isAbsolute(path) || path.includes("\0") || destination === "/")
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `mount path ${JSON.stringify(path.slice(0, 200))} should be absolute and below /`,
+    );
+  return destination;
+}
+
+function checkRecursiveReadOnly(mount: Mount, supported: boolean): void {
+  const at = `mount at ${mount.containerPath}: recursive_read_only`;
+  if (!mount.readonly) throw new OcidError("INVALID_ARGUMENT", `${at} needs readonly`);
+  if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE)
+    throw new OcidError("INVALID_ARGUMENT", `${at} needs private propagation`);
+  if (!supported)
+    throw new OcidError("FAILED_PRECONDITION", `${at} is not supported by the pod's runtime handler`);
 }
 
 /** How mounts of the root file system spread, so that those with propagation can work. */

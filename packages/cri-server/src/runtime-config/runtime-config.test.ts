@@ -132,14 +132,20 @@ describe("mounts, devices, sysctls", () => {
   test("mounts are shallow before deep, with their propagation", () => {
     const mounts = requestedMounts(
       [mount({ containerPath: "/a/b/c" }), mount({ containerPath: "/a/", readonly: true, propagation: 1 })],
-      new Map(),
+      ["/first", "/second"],
+      false,
     );
     expect(mounts.map(({ destination, options }) => [destination, options])).toEqual([
-      ["/a/", ["rbind", "rslave", "ro"]],
+      ["/a", ["rbind", "rslave", "ro"]],
       ["/a/b/c", ["rbind", "rprivate", "rw"]],
     ]);
-    expect(() => requestedMounts([mount({ hostPath: "relative" })], new Map())).toThrow(/absolute/);
-    expect(() => requestedMounts([mount({ recursiveReadOnly: true })], new Map())).toThrow(/needs readonly/);
+    const one = (more: object, rro = true) => requestedMounts([mount(more)], ["/h"], rro)[0]!;
+    expect(one({ readonly: true, recursiveReadOnly: true }).options).toContain("rro");
+    expect(() => one({ containerPath: "relative" })).toThrow(/absolute/);
+    expect(() => one({ containerPath: "/a/.." })).toThrow(/below \//);
+    expect(() => one({ recursiveReadOnly: true })).toThrow(/needs readonly/);
+    expect(() => one({ recursiveReadOnly: true, readonly: true, propagation: 1 })).toThrow(/private/);
+    expect(() => one({ recursiveReadOnly: true, readonly: true }, false)).toThrow(/not supported/);
   });
 
   test("a device brings its rule, after the standard ones", () => {

@@ -1,0 +1,23 @@
+import { isAbsolute } from "node:path";
+import { OcidError } from "@ocid/base";
+import type { ContainerConfig } from "@ocid/cri-api";
+
+/** Refuses a container that cannot be what it asks for, before anything of it is made. INVALID_ARGUMENT names the field. */
+export function checkContainerConfig(config: ContainerConfig | undefined): ContainerConfig {
+  if (!config?.metadata) throw invalid("the container's config or its metadata is missing");
+  const { name } = config.metadata;
+  if (!/^[a-zA-Z0-9][\w.-]{0,252}$/.test(name))
+    throw invalid(`the container's metadata has no usable name: ${JSON.stringify(name.slice(0, 100))}`);
+  if (!config.image?.image) throw invalid(`container ${name} names no image`);
+  if (config.logPath.split("/").includes("..") || isAbsolute(config.logPath) || config.logPath.includes("\0"))
+    throw invalid(`the log path ${JSON.stringify(config.logPath)} leaves the pod's log directory`);
+  if (config.windows) throw invalid(`container ${name} has Windows fields; this is a Linux node`);
+  if (config.stdinOnce && !config.stdin) throw invalid(`container ${name}: stdin_once needs stdin`);
+  for (const text of [...config.command, ...config.args, config.workingDir])
+    if (text.includes("\0")) throw invalid(`container ${name}: a command cannot contain a zero byte`);
+  return config;
+}
+
+function invalid(what: string): OcidError {
+  return new OcidError("INVALID_ARGUMENT", what);
+}

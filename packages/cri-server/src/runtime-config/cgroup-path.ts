@@ -1,0 +1,39 @@
+import { basename, join, normalize } from "node:path";
+import { OcidError } from "@ocid/base";
+
+export type CgroupDriver = "cgroupfs" | "systemd";
+
+/**
+ * The cgroup that a pod's containers go below: a path for the driver cgroupfs, the name of a slice for systemd, as the
+ * kubelet gives it (`/kubepods.slice/kubepods-pod1.slice` is meant by its last part). A parent in the other driver's
+ * spelling is refused: the kubelet and this daemon would make different cgroups.
+ */
+export function podCgroupParent(driver: CgroupDriver, asked: string, podId: string): string {
+  if (asked === "") return driver === "systemd" ? "system.slice" : `/ocid-${podId}`;
+  if (!/^[\w./@:\\-]{1,4096}$/.test(asked) || asked.split("/").includes(".."))
+    throw new OcidError("INVALID_ARGUMENT", `not a cgroup: ${JSON.stringify(asked.slice(0, 200))}`);
+  const isSlice = asked.endsWith(".slice");
+  if (isSlice !== (driver === "systemd"))
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `cgroup parent ${JSON.stringify(asked)} is ${isSlice ? "a slice of systemd" : "not a slice of systemd"}, but this daemon's cgroup driver is ${driver}; set the kubelet's and runtime.cgroup_driver to the same`,
+    );
+  if (driver === "cgroupfs") return normalize(`/${asked}`);
+  const slice = basename(asked);
+  if (!/^[\w.@:\\]+(-[\w.@:\\]+)*\.slice$/.test(slice) && slice !== "-.slice")
+    throw new OcidError("INVALID_ARGUMENT", `not a slice of systemd: ${JSON.stringify(slice)}`);
+  return slice;
+}
+
+/** `linux.cgroupsPath` of a container (runtime-spec, config-linux.md, "Cgroups Path"; systemd: `slice:prefix:name`). */
+export function containerCgroupsPath(driver: CgroupDriver, parent: string, id: string): string {
+  return driver === "systemd" ? `${parent}:ocid:${id}` : join(parent, id);
+}
+
+/** Where a pod's cgroup lies below the hierarchy's root: systemd puts `a-b.slice` into `a.slice`. */
+export function cgroupDirectory(driver: CgroupDriver, parent: string): string {
+  if (driver === "cgroupfs") return parent;
+  if (parent === "-.slice") return "/";
+  const parts = parent.slice(0, -".slice".length).split("-");
+  return `/${parts.map((_, at) => `${parts.slice(0, at + 1).join("-")}.slice`).join("/")}`;
+}
