@@ -9,7 +9,6 @@ export function checkSandboxConfig(config: PodSandboxConfig | undefined): PodSan
   if (!config?.metadata) throw invalid("the sandbox's config or its metadata is missing");
   const { name, namespace, uid } = config.metadata;
   for (const [field, value] of Object.entries({ name, namespace, uid })) {
-  
     if (value === "" || value.length > 253 || /[/\s\x00-\x1f\x7f]/.test(value))
       throw invalid(`the sandbox's metadata has no usable ${field}: ${JSON.stringify(value.slice(0, 100))}`);
   }
