@@ -81,6 +81,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     version,
     logger,
     streaming: streamingOptions(config),
+    cdiSpecDirs: config.runtime.cdi_spec_dirs,
     services: [{ definition: pullServiceDefinition, implementation: pulls.implementation() }],
   });
   await store.recover();

@@ -67,6 +67,12 @@ export const settings = [
     meaning: "who makes cgroups; must be the kubelet's",
   },
   {
+    key: "runtime.cdi_spec_dirs",
+    type: "strings",
+    flag: "cdi-spec-dir",
+    meaning: "directories of CDI device specifications; of two with the same device the later counts",
+  },
+  {
     key: "network.config_dir",
     type: "string",
     flag: "cni-config-dir",
@@ -127,6 +133,7 @@ export interface Config {
     readonly default: string;
     readonly conmon: string;
     readonly cgroup_driver: "cgroupfs" | "systemd";
+    readonly cdi_spec_dirs: readonly string[];
   };
   /** Runtime handlers by name, `[runtimes.NAME]`. */
   readonly runtimes: Readonly<Record<string, RuntimeConfig>>;
@@ -146,7 +153,12 @@ export const defaultConfig: Config = {
     stream_tls_cert: "",
     stream_tls_key: "",
   },
-  runtime: { default: "runc", conmon: "conmon", cgroup_driver: "cgroupfs" },
+  runtime: {
+    default: "runc",
+    conmon: "conmon",
+    cgroup_driver: "cgroupfs",
+    cdi_spec_dirs: ["/etc/cdi", "/var/run/cdi"],
+  },
   runtimes: { runc: { path: "runc" } },
   network: { config_dir: "/etc/cni/net.d", plugin_dirs: ["/opt/cni/bin", "/usr/lib/cni"] },
   image: { pinned: [], parallel_layers: 0 },

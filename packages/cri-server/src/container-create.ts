@@ -2,6 +2,8 @@ import { join } from "node:path";
 import { equals } from "@bufbuild/protobuf";
 import { OcidError } from "@ocid/base";
 import { type ContainerConfig, ContainerConfigSchema, type CreateContainerRequest } from "@ocid/cri-api";
+import { applyCdi } from "./cdi/apply-cdi.ts";
+import { cdiNames } from "./cdi/cdi-names.ts";
 import { checkContainerConfig } from "./container-check.ts";
 import { pidNamespaceOf } from "./container-pid-namespace.ts";
 import { removeContainerParts } from "./container-remove.ts";
@@ -139,7 +141,7 @@ async function make(
     hostIdOf(mappings.uids, user.uid, "user");
   }
   const volumes = await prepareVolumes(context, sandbox, container, mappings, options);
-  const spec = containerSpec({
+  const ordinary = containerSpec({
     id,
     config,
     sandbox: sandbox.config,
@@ -169,6 +171,7 @@ async function make(
       onDropped: what => logger.info("dropped what this node cannot do", { container: id, what }),
     },
   });
+  const spec = applyCdi(ordinary, context.cdi.edits(cdiNames(config)));
   const { pid } = await ports.runtime.create(
     {
       id,

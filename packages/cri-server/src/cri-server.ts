@@ -10,6 +10,7 @@ import {
 import { KeyedLock, type Logger, OcidError, silentLogger } from "@ocid/base";
 import { ContainerEventType, ImageService, RuntimeService, serviceDefinition } from "@ocid/cri-api";
 import { listenForStreams, type StreamingServerOptions } from "@ocid/streaming";
+import { CdiRegistry } from "./cdi/cdi-registry.ts";
 import { ContainerEvents } from "./container-events.ts";
 import { imageHandlers } from "./image-service.ts";
 import { instrument } from "./instrument.ts";
@@ -29,6 +30,8 @@ export interface CriServerOptions {
   readonly logger?: Logger;
   /** Where exec, attach and port-forward are served. Default: a free port of 127.0.0.1. */
   readonly streaming?: Omit<StreamingServerOptions, "logger">;
+  /** Directories of CDI specifications, of which the later win. Default /etc/cdi and /var/run/cdi. */
+  readonly cdiSpecDirs?: readonly string[];
   /** Further services on the same socket. */
   readonly services?: readonly {
     readonly definition: ServiceDefinition;
@@ -57,6 +60,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     version: options.version,
     locks: new KeyedLock(),
     bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
+    cdi: new CdiRegistry(options.cdiSpecDirs ?? ["/etc/cdi", "/var/run/cdi"]),
   };
   const events = new ContainerEvents();
   const streaming = await listenForStreams(createStreamingBackend(context), {

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { KeyedLock, Logger } from "@ocid/base";
+import type { CdiRegistry } from "./cdi/cdi-registry.ts";
 import type { Ports } from "./ports.ts";
 import type { Records } from "./records.ts";
 
@@ -12,6 +13,7 @@ export interface ServerContext {
   /** One operation at a time for a sandbox, a container, a name. */
   readonly locks: KeyedLock;
   readonly bootId: string;
+  readonly cdi: CdiRegistry;
 }
 
 export function newId(): string {

@@ -108,6 +108,8 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
         "/opt/cni/bin",
         "--cni-plugin-dir",
         "/usr/lib/cni",
+        "--cdi-spec-dir",
+        join(root, "cdi"),
         "--log-level",
         "debug",
       ];

@@ -96,9 +96,19 @@ function devicesAt(hostPath: string, containerPath: string): readonly Omit<Found
   }
   if (stat?.isDirectory())
     return readdirSync(hostPath).flatMap(name => devicesAt(join(hostPath, name), join(containerPath, name)));
-  const device = describe(hostPath, containerPath);
+  return [{ hostPath, device: describeDevice(hostPath, containerPath) }];
+}
+
+/** A device of the node under a path in the container; NOT_FOUND or INVALID_ARGUMENT when there is none. */
+export function describeDevice(hostPath: string, path: string): RuntimeDevice {
+  let device: RuntimeDevice | undefined;
+  try {
+    device = describe(hostPath, path);
+  } catch (error) {
+    throw wrapError(`device ${hostPath}`, error, "NOT_FOUND");
+  }
   if (!device) throw new OcidError("INVALID_ARGUMENT", `${hostPath} is not a device`);
-  return [{ hostPath, device }];
+  return device;
 }
 
 function describe(hostPath: string, path: string): RuntimeDevice | undefined {
