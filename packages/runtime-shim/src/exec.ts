@@ -11,6 +11,8 @@ import type { CallOptions, ExecResult, ExecSyncRequest } from "./types.ts";
 
 /** Output that is kept of each stream; what is over is thrown away. */
 const maxOutputBytes = 16 * 1024 * 1024;
+/** How long the runtime has to end after what it has started. */
+const runtimeEndMs = 2_000;
 
 /** Runs a process in a container to its end. DEADLINE_EXCEEDED kills it with all that it started. */
 export async function execSync(
@@ -33,10 +35,12 @@ export async function execSync(
     stdio: ["ignore", "pipe", "pipe"],
   });
   let failure: unknown;
+  let impatience: NodeJS.Timeout | undefined;
   const stop = (reason: unknown) => {
     failure ??= reason;
-    killSession(shim, pidFile);
-    child.kill("SIGKILL");
+    // The runtime waits for what it has started: by its end nothing of the session is left, not even a zombie.
+    if (!killSession(shim, pidFile)) child.kill("SIGKILL");
+    else impatience ??= setTimeout(() => child.kill("SIGKILL"), runtimeEndMs);
   };
   const abort = () => stop(options.signal?.reason);
   options.signal?.addEventListener("abort", abort, { once: true });
@@ -68,16 +72,17 @@ export async function execSync(
     return { stdout: stdout!, stderr: stderr!, exitCode };
   } finally {
     clearTimeout(timer);
+    clearTimeout(impatience);
     options.signal?.removeEventListener("abort", abort);
     rmSync(processFile, { force: true });
     rmSync(pidFile, { force: true });
   }
 }
 
-/** The process is the leader of a session: its group is what it started. */
-export function killSession(shim: ShimFiles, pidFile: string): void {
+/** The process is the leader of a session: its group is what it started. False while there is none. */
+export function killSession(shim: ShimFiles, pidFile: string): boolean {
   const pid = shim.readPid(pidFile);
-  if (pid === undefined) return;
+  if (pid === undefined) return false;
   for (const target of [-pid, pid]) {
     try {
       process.kill(target, "SIGKILL");
@@ -85,6 +90,7 @@ export function killSession(shim: ShimFiles, pidFile: string): void {
       // It has gone by itself.
     }
   }
+  return true;
 }
 
 /** A command that could not be started is the runtime's failure, not the command's exit code. */

@@ -21,6 +21,10 @@ export async function resolveUser(
   imageUser: string,
   read: ReadInRoot,
 ): Promise<ContainerUser> {
+  if (context?.runAsGroup && !context.runAsUser && context.runAsUsername === "")
+    throw new OcidError("INVALID_ARGUMENT", "run_as_group needs run_as_user or run_as_username");
+  if (context?.runAsUser && context.runAsUsername !== "")
+    throw new OcidError("INVALID_ARGUMENT", "run_as_user and run_as_username cannot be given together");
   const passwd = parsePasswd((await read("/etc/passwd")) ?? "");
   const groupFile = parseGroups((await read("/etc/group")) ?? "");
   const asked = context?.runAsUser ? String(context.runAsUser.value) : context?.runAsUsername || undefined;
@@ -54,7 +58,7 @@ export async function resolveUser(
       : [];
   const supplemental = (context?.supplementalGroups ?? []).map(id => checked(id, "supplemental group"));
   // The primary group is among the supplementary ones, as for a login.
-  return { uid, gid, groups: [...new Set([...(merge ? [gid] : []), ...supplemental, ...member])] };
+  return { uid, gid, groups: [...new Set([gid, ...supplemental, ...member])] };
 }
 
 interface PasswdEntry {

@@ -37,7 +37,7 @@ describe("users", () => {
     [
       { runAsUsername: "app", supplementalGroupsPolicy: 1, supplementalGroups: [9n] },
       "",
-      { uid: 1000, gid: 1001, groups: [9] },
+      { uid: 1000, gid: 1001, groups: [1001, 9] },
     ],
   ])("%o with the image's %j", async (context, image, expected) => {
     expect(await who(context, image)).toEqual(expected);
@@ -46,6 +46,11 @@ describe("users", () => {
   test.each([
     [{ runAsUser: { value: -1n } }, "", /out of range/],
     [{ runAsUser: { value: 4294967295n } }, "", /out of range/],
+    [{ runAsGroup: { value: 5n } }, "", /needs run_as_user/],
+    [{ runAsUser: { value: 5n }, runAsUsername: "app" }, "", /together/],
+    [{ runAsUser: { value: 5n }, runAsGroup: { value: 4294967296n } }, "", /out of range/],
+    [{ supplementalGroups: [-5n] }, "", /out of range/],
+    [{}, "1000:99999999999", /out of range/],
     [{}, "99999999999", /out of range/],
     [{}, "nobody", /\/etc\/passwd/],
     [{}, "app:nogroup", /\/etc\/group/],
