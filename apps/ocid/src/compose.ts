@@ -5,6 +5,7 @@ import { openCni } from "@ocid/cni";
 import { pullServiceDefinition } from "@ocid/cri-api";
 import { type CriServer, type CriServerOptions, createCriServer, type Ports } from "@ocid/cri-server";
 import { becomeSubreaper, launchNamespaceWorker } from "@ocid/host";
+import { createArtifactStore } from "@ocid/image-copy";
 import { createLayerPool } from "@ocid/layer";
 import { openRuntimeShim } from "@ocid/runtime-shim";
 import { openStore, type StorageConf } from "@ocid/storage";
@@ -65,6 +66,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
   const ports: Ports = {
     images: createImagePort({
       store,
+      artifacts: createArtifactStore(join(store.root, "artifacts")),
       pinned: config.image.pinned,
       pulls,
       logger: logger.child({ part: "images" }),

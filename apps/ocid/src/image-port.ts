@@ -1,6 +1,12 @@
-import { type Logger, OcidError, SharedFlight } from "@ocid/base";
+import { isOcidError, type Logger, OcidError, SharedFlight } from "@ocid/base";
 import type { ImagePort, PullCredentials, StoredImage } from "@ocid/cri-server";
-import { copyImage, createRegistrySource, createStorageDestination } from "@ocid/image-copy";
+import {
+  type ArtifactStore,
+  copyImage,
+  createRegistrySource,
+  createStorageDestination,
+  type StoredArtifact,
+} from "@ocid/image-copy";
 import {
   authFileCredentials,
   type CredentialSource,
@@ -11,10 +17,12 @@ import {
 } from "@ocid/registry";
 import { formatReference, parseImageConfig, parseReference, referenceName } from "@ocid/spec";
 import type { ImageRecord, Store } from "@ocid/storage";
+import { describeArtifacts, findArtifact, listArtifacts } from "./artifacts.ts";
 import type { PullHub } from "./pull-hub.ts";
 
 export interface ImagePortOptions {
   readonly store: Store;
+  readonly artifacts: ArtifactStore;
   readonly pinned: readonly string[];
   readonly pulls: PullHub;
   readonly logger: Logger;
@@ -23,30 +31,38 @@ export interface ImagePortOptions {
 
 /** The CRI's images: those of the store, pulled from registries. */
 export function createImagePort(options: ImagePortOptions): ImagePort {
-  const { store, logger } = options;
+  const { store, artifacts, logger } = options;
   const flights = new SharedFlight<StoredImage>();
   const pinned = new Set(options.pinned.map(name => formatReference(parseReference(name))));
   const describe = (record: ImageRecord) => describeImage(store, record, pinned);
   return {
     async list() {
-      return await Promise.all((await store.listImages()).map(describe));
+      const images = await Promise.all((await store.listImages()).map(describe));
+      return [...images, ...(await listArtifacts(artifacts))];
     },
     async find(reference) {
       const record = await findImage(store, reference);
-      return record && (await describe(record));
+      return record ? await describe(record) : await findArtifact(artifacts, reference);
     },
     async pull(reference, { credentials, signal }) {
       // Callers with the same credentials share one pull; the last one to go away cancels it.
       const key = JSON.stringify([reference, credentials ?? null]);
       return await flights.join(
         key,
-        async flightSignal => describe(await pullImage(options, reference, credentials, flightSignal)),
+        async flightSignal => {
+          const pulled = await pullImage(options, reference, credentials, flightSignal);
+          return "id" in pulled ? await describe(pulled) : describeArtifacts([pulled]);
+        },
         signal,
       );
     },
     async remove(reference, { signal } = {}) {
       const record = await findImage(store, reference);
-      if (!record) return;
+      if (!record) {
+        const artifact = await findArtifact(artifacts, reference);
+        if (artifact) await artifacts.remove([...artifact.repoTags, ...artifact.repoDigests]);
+        return;
+      }
       const { removedLayers } = await store.removeImage(record.id, { signal });
       logger.info("removed an image", { image: reference, layers: removedLayers.length });
     },
@@ -65,7 +81,7 @@ async function pullImage(
   name: string,
   credentials: PullCredentials | undefined,
   signal: AbortSignal,
-): Promise<ImageRecord> {
+): Promise<ImageRecord | StoredArtifact> {
   // Read at each pull, so that what an operator changes counts at once.
   const registriesConf = loadRegistriesConf();
   await using client = createRegistryClient({
@@ -77,15 +93,19 @@ async function pullImage(
   const candidates = resolveShortName(registriesConf, name);
   const failures: string[] = [];
   for (const reference of candidates) {
+    const source = createRegistrySource(client, reference);
+    const following = { signal, onProgress: options.pulls.follow(name) };
     try {
       const { image } = await copyImage(
-        createRegistrySource(client, reference),
+        source,
         createStorageDestination(options.store, reference),
-        { signal, onProgress: options.pulls.follow(name) },
+        following,
       );
       return await options.store.getImage(image!.id);
     } catch (error) {
       signal.throwIfAborted();
+      if (isOcidError(error) && error.reason === "NotAnImage")
+        return await options.artifacts.put(source, formatReference(reference), following);
       if (candidates.length === 1) throw error;
       failures.push((error as Error).message);
     }

@@ -53,6 +53,11 @@ export async function createContainer(
     const image = await ports.images.find(wanted, options);
     if (!image)
       throw new OcidError("NOT_FOUND", `image ${JSON.stringify(wanted)} is not on this node; pull it first`);
+    if (image.files)
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `${JSON.stringify(wanted)} is an artifact, which can be a volume but not run`,
+      );
     const container = newContainer(sandbox, name, config, image);
     await records.saveContainer(container);
     try {
@@ -155,7 +160,7 @@ async function make(
     pidNamespace: await pidNamespaceOf(context, sandbox, config),
     shmPath: ownIpc ? join(directory, "shm") : "/dev/shm",
     files: sandboxFiles(directory),
-    mountSources: volumes.paths,
+    mounts: volumes.mounts,
     recursiveReadOnly: handler?.recursiveReadOnlyMounts ?? false,
     annotations: allowedAnnotations(handler?.annotations ?? [], {
       ...sandbox.config.annotations,

@@ -3,15 +3,15 @@ import { isAbsolute, join, normalize } from "node:path";
 import { OcidError, wrapError } from "@ocid/base";
 import { type Mount, MountPropagation } from "@ocid/cri-api";
 import type { ImageConfig, RuntimeMount } from "@ocid/spec";
-import type { CallOptions } from "./ports.ts";
+import type { CallOptions, StoredImage } from "./ports.ts";
 import type { Container, Sandbox } from "./records.ts";
+import type { SourcedMount } from "./runtime-config/mounts.ts";
 import { type PodIdMappings, sameRanges } from "./runtime-config/user-namespace.ts";
 import type { ServerContext } from "./server-context.ts";
 
-/** Where the content of each of a container's mounts lies on the node, and the images that some are of. */
-export interface VolumeSources {
-  /** In the order of the requested mounts. */
-  readonly paths: readonly string[];
+/** A container's mounts with where their content lies on the node, and the images that some are of. */
+export interface Volumes {
+  readonly mounts: readonly SourcedMount[];
   /** Ids of the images of image volumes, by container path. */
   readonly imageRefs: Readonly<Record<string, string>>;
 }
@@ -23,27 +23,31 @@ export async function prepareVolumes(
   container: Container,
   mappings: PodIdMappings | undefined,
   options: CallOptions,
-): Promise<VolumeSources> {
+): Promise<Volumes> {
   const imageRefs: Record<string, string> = {};
-  const paths: string[] = [];
+  const mounts: SourcedMount[] = [];
   for (const [at, mount] of container.config.mounts.entries()) {
     checkMount(mount, mappings);
     if (mount.image) {
-      const volume = await mountImage(context, sandbox, container, mount, mappings, options);
-      imageRefs[mount.containerPath] = volume.imageRef;
-      paths.push(volume.path);
+      const image = await findVolumeImage(context, mount, options);
+      imageRefs[mount.containerPath] = image.id;
+      if (image.files) mounts.push(...artifactMounts(mount, image.files));
+      else {
+        const source = await mountImage(context, sandbox, container, image, mount, mappings, options);
+        mounts.push({ mount, source });
+      }
       continue;
     }
     const source = hostSource(mount.hostPath);
     await refusePropagation(context, mount, source);
-    if (mount.uidMappings.length === 0) paths.push(source);
+    if (mount.uidMappings.length === 0) mounts.push({ mount, source });
     else {
       const target = join(idmappedDirectory(context, container), String(at));
       await context.ports.node.mountIdmapped({ source, target, userNamespace: sandbox.namespaces.user! });
-      paths.push(target);
+      mounts.push({ mount, source: target });
     }
   }
-  return { paths, imageRefs };
+  return { mounts, imageRefs };
 }
 
 /** The runtime holds its own mounts once the container is made. */
@@ -100,27 +104,35 @@ async function refusePropagation(context: ServerContext, mount: Mount, source: s
   );
 }
 
-async function mountImage(
+async function findVolumeImage(
   { ports }: ServerContext,
-  sandbox: Sandbox,
-  container: Container,
   mount: Mount,
-  mappings: PodIdMappings | undefined,
   options: CallOptions,
-): Promise<{ readonly path: string; readonly imageRef: string }> {
+): Promise<StoredImage> {
   const at = `the volume at ${mount.containerPath}`;
-  const name = mount.image!.image;
   if (isAbsolute(mount.imageSubPath) || mount.imageSubPath.split("/").includes(".."))
     throw new OcidError(
       "INVALID_ARGUMENT",
       `${at} has a sub-path that leaves its image: ${mount.imageSubPath}`,
     );
+  const name = mount.image!.image;
   const image = await ports.images.find(name, options);
-  if (!image)
-    throw new OcidError(
-      "NOT_FOUND",
-      `image ${JSON.stringify(name)} of ${at} is not on this node; pull it first`,
-    );
+  if (image) return image;
+  throw new OcidError(
+    "NOT_FOUND",
+    `image ${JSON.stringify(name)} of ${at} is not on this node; pull it first`,
+  );
+}
+
+async function mountImage(
+  { ports }: ServerContext,
+  sandbox: Sandbox,
+  container: Container,
+  image: StoredImage,
+  mount: Mount,
+  mappings: PodIdMappings | undefined,
+  options: CallOptions,
+): Promise<string> {
   const mapped =
     mappings && mount.uidMappings.length > 0
       ? { idMappings: mappings, userNamespace: sandbox.namespaces.user }
@@ -130,9 +142,31 @@ async function mountImage(
     options,
   );
   const inside = await ports.node.resolveInRoot(path, mount.imageSubPath);
-  if (inside === undefined)
-    throw new OcidError("NOT_FOUND", `${at}: ${JSON.stringify(mount.imageSubPath)} is not in image ${name}`);
-  return { path: inside, imageRef: image.id };
+  if (inside === undefined) throw noSubPath(mount);
+  return inside;
+}
+
+/** Each file of an artifact is a mount below the volume's path; a sub-path chooses one, or those below it. */
+function artifactMounts(mount: Mount, files: NonNullable<StoredImage["files"]>): readonly SourcedMount[] {
+  const wanted = mount.imageSubPath
+    .split("/")
+    .filter(part => part !== "" && part !== ".")
+    .join("/");
+  const chosen = files.filter(
+    ({ title }) => wanted === "" || title === wanted || title.startsWith(`${wanted}/`),
+  );
+  if (chosen.length === 0) throw noSubPath(mount);
+  return chosen.map(({ title, path }) => ({
+    mount: { ...mount, containerPath: join(mount.containerPath, title.slice(wanted.length)) },
+    source: path,
+  }));
+}
+
+function noSubPath(mount: Mount): OcidError {
+  return new OcidError(
+    "NOT_FOUND",
+    `the volume at ${mount.containerPath}: there is no ${JSON.stringify(mount.imageSubPath)} in image ${mount.image!.image}`,
+  );
 }
 
 /** Volumes that the image declares are empty directories of the container's own, unless something is mounted there. */

@@ -19,6 +19,8 @@ export interface StoredImage {
   readonly sizeBytes: number;
   readonly config: ImageConfig;
   readonly pinned: boolean;
+  /** Of an artifact, which can be a volume but not run: its files by relative name, and where their bytes lie. */
+  readonly files?: readonly { readonly title: string; readonly path: string }[];
 }
 
 export interface PullCredentials {

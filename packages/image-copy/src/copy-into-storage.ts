@@ -71,6 +71,7 @@ async function readImageConfig({ source, image, signal }: StorageCopy): Promise<
     throw new OcidError(
       "INVALID_ARGUMENT",
       `${source.name} is an artifact (${config.mediaType}), not an image that can be run`,
+      { reason: "NotAnImage" },
     );
   return await readConfig(source, config, { signal });
 }

@@ -1,3 +1,9 @@
+export {
+  type ArtifactFile,
+  type ArtifactStore,
+  createArtifactStore,
+  type StoredArtifact,
+} from "./artifact-store.ts";
 export { findPartialBlobs, type PartialBlob } from "./blob-file.ts";
 export { type CompareOptions, type Comparison, compareImage, type Verdict } from "./compare-image.ts";
 export { copyImageEvents } from "./copy-events.ts";

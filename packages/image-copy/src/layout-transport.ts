@@ -16,6 +16,7 @@ import { chooseEntry, layoutVersion, readLayoutIndex, withEntry } from "./layout
 import { pathIdentity } from "./policy-scopes.ts";
 import { readSmallFile } from "./small-file.ts";
 import { readFileFrom } from "./spool.ts";
+import { sweepBlobs } from "./sweep-blobs.ts";
 
 const writingIndex = new KeyedLock();
 
@@ -70,6 +71,20 @@ async function nameManifest(
     await writeAtomic(join(directory, "oci-layout"), layoutVersion, 0o644);
     const index = withEntry(await readLayoutIndex(directory), descriptor, tag);
     await writeAtomic(join(directory, "index.json"), index, 0o644);
+  });
+}
+
+/** Takes entries out of a layout's index, and the blobs that only they needed. Whoever copies into it must have ended. */
+export async function removeFromLayout(
+  directory: string,
+  isUnwanted: (entry: Descriptor) => boolean,
+): Promise<void> {
+  await writingIndex.run(resolve(directory), async () => {
+    const index = await readLayoutIndex(directory);
+    const manifests = index.manifests.filter(entry => !isUnwanted(entry));
+    if (manifests.length === index.manifests.length) return;
+    await writeAtomic(join(directory, "index.json"), JSON.stringify({ ...index, manifests }), 0o644);
+    await sweepBlobs(directory, manifests);
   });
 }
 

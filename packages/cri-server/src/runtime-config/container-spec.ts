@@ -10,7 +10,13 @@ import type { PodNamespaces } from "../ports.ts";
 import { containerCapabilities } from "./capabilities.ts";
 import type { ContainerUser } from "./container-user.ts";
 import { containerDevices } from "./devices.ts";
-import { requestedMounts, rootPropagation, sandboxFileMounts, standardMounts } from "./mounts.ts";
+import {
+  requestedMounts,
+  rootPropagation,
+  type SourcedMount,
+  sandboxFileMounts,
+  standardMounts,
+} from "./mounts.ts";
 import { type ResourceSupport, runtimeResources } from "./resources.ts";
 import { seccompFor } from "./seccomp.ts";
 import type { PodIdMappings } from "./user-namespace.ts";
@@ -31,8 +37,8 @@ export interface ContainerSpecInput {
   readonly shmPath: string;
   /** Files of the sandbox by their place in the container. */
   readonly files: Readonly<Record<string, string>>;
-  /** Where the content of each of the requested mounts lies, in their order. */
-  readonly mountSources: readonly string[];
+  /** The requested mounts. */
+  readonly mounts: readonly SourcedMount[];
   /** Whether the runtime knows recursive read-only mounts. */
   readonly recursiveReadOnly: boolean;
   /** Of a pod with a user namespace. */
@@ -100,7 +106,7 @@ export function containerSpec(input: ContainerSpecInput): RuntimeSpec {
       ...sandboxFileMounts(input.files, config.mounts, readOnlyRoot),
       ...input.volumes,
       ...mounts,
-      ...requestedMounts(config.mounts, input.mountSources, input.recursiveReadOnly),
+      ...requestedMounts(input.mounts, input.recursiveReadOnly),
     ].filter(
       (mount, at, all) =>
         all.findLastIndex(other => other.destination === mount.destination) === at ||

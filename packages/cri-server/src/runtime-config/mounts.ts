@@ -79,17 +79,22 @@ const propagations = {
   [MountPropagation.PROPAGATION_BIDIRECTIONAL]: "rshared",
 } as const;
 
+/** A mount that a container asks for, and where its content lies on the node. */
+export interface SourcedMount {
+  readonly mount: Mount;
+  readonly source: string;
+}
+
 /**
- * The mounts that a container asks for, shallow before deep. `sources` are where their content lies, in the same order.
+ * The mounts that a container asks for, shallow before deep.
  * INVALID_ARGUMENT and FAILED_PRECONDITION name what cannot be.
  */
 export function requestedMounts(
-  mounts: readonly Mount[],
-  sources: readonly string[],
+  mounts: readonly SourcedMount[],
   recursiveReadOnly: boolean,
 ): readonly RuntimeMount[] {
   return mounts
-    .map((mount, at) => {
+    .map(({ mount, source }) => {
       const destination = checkDestination(mount.containerPath);
       const propagation = propagations[mount.propagation];
       if (propagation === undefined)
@@ -99,7 +104,7 @@ export function requestedMounts(
         );
       if (mount.recursiveReadOnly) checkRecursiveReadOnly(mount, recursiveReadOnly);
       const access = mount.recursiveReadOnly ? "rro" : mount.readonly || mount.image ? "ro" : "rw";
-      return { destination, type: "bind", source: sources[at]!, options: ["rbind", propagation, access] };
+      return { destination, type: "bind", source, options: ["rbind", propagation, access] };
     })
     .sort((a, b) => a.destination.split("/").length - b.destination.split("/").length);
 }

@@ -136,15 +136,18 @@ describe("mounts, devices, sysctls", () => {
 
   test("mounts are shallow before deep, with their propagation", () => {
     const mounts = requestedMounts(
-      [mount({ containerPath: "/a/b/c" }), mount({ containerPath: "/a/", readonly: true, propagation: 1 })],
-      ["/first", "/second"],
+      [
+        { mount: mount({ containerPath: "/a/b/c" }), source: "/first" },
+        { mount: mount({ containerPath: "/a/", readonly: true, propagation: 1 }), source: "/second" },
+      ],
       false,
     );
     expect(mounts.map(({ destination, options }) => [destination, options])).toEqual([
       ["/a", ["rbind", "rslave", "ro"]],
       ["/a/b/c", ["rbind", "rprivate", "rw"]],
     ]);
-    const one = (more: object, rro = true) => requestedMounts([mount(more)], ["/h"], rro)[0]!;
+    const one = (more: object, rro = true) =>
+      requestedMounts([{ mount: mount(more), source: "/h" }], rro)[0]!;
     expect(one({ readonly: true, recursiveReadOnly: true }).options).toContain("rro");
     expect(() => one({ containerPath: "relative" })).toThrow(/absolute/);
     expect(() => one({ containerPath: "/a/.." })).toThrow(/below \//);
