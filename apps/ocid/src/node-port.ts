@@ -96,6 +96,10 @@ export function createNodePort(worker: NamespaceWorker, cgroupDriver: "cgroupfs"
     },
     connectInNamespace: (netnsPath, port, options) => worker.connect(netnsPath, port, options),
     capabilities: () => capabilities,
+    securityModules: () => ({
+      apparmor: existsSync("/sys/kernel/security/apparmor/profiles"),
+      selinux: existsSync("/sys/fs/selinux/enforce"),
+    }),
     cgroups() {
       const { version, hugetlb, swap } = detectCgroups();
       return { version, driver: cgroupDriver, hugetlb, swap };

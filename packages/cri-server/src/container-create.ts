@@ -15,6 +15,7 @@ import { allowedAnnotations } from "./runtime-config/allowed-annotations.ts";
 import { containerCgroupsPath } from "./runtime-config/cgroup-path.ts";
 import { containerSpec } from "./runtime-config/container-spec.ts";
 import { resolveUser } from "./runtime-config/container-user.ts";
+import { refuseLabels } from "./runtime-config/security-labels.ts";
 import { checkContainerMappings, hostIdOf, podIdMappings } from "./runtime-config/user-namespace.ts";
 import { podHostname, sandboxFiles } from "./sandbox-files.ts";
 import { newId, nowNs, type ServerContext } from "./server-context.ts";
@@ -140,6 +141,7 @@ async function make(
       asked: oom,
       given: ports.node.minOomScoreAdj(),
     });
+  refuseLabels(config, ports.node.securityModules());
   if (mappings) {
     refuseUnreachable(rootPath, mappings);
     for (const gid of [user.gid, ...user.groups]) hostIdOf(mappings.gids, gid, "group");
@@ -173,6 +175,7 @@ async function make(
     support: {
       hugetlb: cgroups.hugetlb,
       swap: cgroups.swap,
+      unified: cgroups.version === 2,
       onDropped: what => logger.info("dropped what this node cannot do", { container: id, what }),
     },
   });

@@ -29,6 +29,7 @@ export async function updateContainerResources(
     const resources = runtimeResources(request.linux, {
       hugetlb: cgroups.hugetlb,
       swap: cgroups.swap,
+      unified: cgroups.version === 2,
       onDropped: what => logger.info("dropped what this node cannot do", { container: container.id, what }),
     });
     await ports.runtime.updateResources(container.id, resources, options);

@@ -28,6 +28,7 @@ export function imageHandlers(context: ServerContext): HandlersOf<typeof ImageSe
       };
     },
     async pullImage(request, { signal }) {
+      await refuseUnknownHandler(context, request.image?.runtimeHandler ?? "");
       const image = await images.pull(nameOf(request.image?.image), {
         signal,
         credentials: request.auth && credentialsOf(request.auth),
@@ -46,6 +47,12 @@ export function imageHandlers(context: ServerContext): HandlersOf<typeof ImageSe
       };
     },
   };
+}
+
+/** All handlers share the images; one that is not configured could not run them. */
+async function refuseUnknownHandler({ ports }: ServerContext, name: string): Promise<void> {
+  if (name === "" || (await ports.runtime.handlers()).some(handler => handler.name === name)) return;
+  throw new OcidError("NOT_FOUND", `runtime handler ${JSON.stringify(name)} is not configured`);
 }
 
 function nameOf(image: string | undefined): string {

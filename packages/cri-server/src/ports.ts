@@ -253,6 +253,8 @@ export interface NodePort {
   connectInNamespace(netnsPath: string, port: number, options?: CallOptions): Promise<Duplex>;
   /** Capabilities of this process's bounding set: `CAP_CHOWN` … */
   capabilities(): ReadonlySet<string>;
+  /** Security modules that the kernel has switched on. */
+  securityModules(): { readonly apparmor: boolean; readonly selinux: boolean };
   /** What cgroups offer: v1 controllers or unified ones; cri-server clamps and drops by it. */
   cgroups(): {
     readonly version: 1 | 2;

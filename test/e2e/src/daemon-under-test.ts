@@ -19,6 +19,8 @@ const repository = join(import.meta.dirname, "../../..");
 /** The built daemon on a store, a socket and a network of its own, with a real registry beside it. */
 export interface DaemonUnderTest extends AsyncDisposable {
   readonly root: string;
+  /** What the addresses of its pods begin with. */
+  readonly addresses: string;
   readonly registry: string;
   readonly image: string;
   readonly runtime: ReturnType<typeof createRuntimeClient>;
@@ -51,12 +53,18 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
   // Roots of user namespaces pass through it.
   chmodSync(root, 0o711);
   const bridge = `ocid-e${process.pid % 100_000}`;
+  // Of this process alone: two bridges with the same subnet would take each other's packets.
+  const addresses = `10.${128 + (process.pid % 64)}.${(process.pid >> 6) % 256}`;
   mkdirSync(join(root, "registry"));
   const registry: DockerRegistry = await startDockerRegistry({ directory: join(root, "registry") });
   const image = `${registry.host}/test/box:1`;
   await pushBusybox(join(root, "rootfs"), image);
   mkdirSync(join(root, "net.d"));
-  const ipam = { type: "host-local", dataDir: join(root, "ipam"), ranges: [[{ subnet: "10.214.0.0/16" }]] };
+  const ipam = {
+    type: "host-local",
+    dataDir: join(root, "ipam"),
+    ranges: [[{ subnet: `${addresses}.0/24` }]],
+  };
   writeFileSync(
     join(root, "net.d/10-test.conflist"),
     JSON.stringify({
@@ -86,6 +94,7 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
   const images = createImageClient(socket);
   const daemon: DaemonUnderTest = {
     root,
+    addresses,
     registry: registry.host,
     image,
     runtime,

@@ -147,7 +147,7 @@ describe("a pod", () => {
     const a = await started(p, "a", ["sh", "-c", "httpd -p 80 -h /www; sleep 1000"]);
     const b = await started(p, "b", ["sleep", "1000"]);
     const { status } = await daemon.runtime.podSandboxStatus({ podSandboxId: p.id });
-    expect(status?.network?.ip).toMatch(/^10\.214\./);
+    expect(status?.network?.ip).toContain(`${daemon.addresses}.`);
     expect(await exec(b, "hostname")).toBe("box");
     expect(await exec(b, "cat", "/etc/resolv.conf")).toBe(
       "search svc.test\nnameserver 10.0.0.10\noptions ndots:5",
@@ -157,7 +157,8 @@ describe("a pod", () => {
     expect(await fetch(`http://${status!.network!.ip}/`).then(answer => answer.text())).toBe(
       "hello from ocid\n",
     );
-    expect(await exec(a, "sh", "-c", "ps | wc -l")).toBe(await exec(a, "sh", "-c", "ps | wc -l"));
+    expect(await exec(a, "ps")).toContain("httpd");
+    expect(await exec(b, "ps")).not.toContain("httpd");
     await daemon.runtime.removePodSandbox({ podSandboxId: p.id });
     expect((await daemon.runtime.listPodSandbox({})).items).toEqual([]);
   });

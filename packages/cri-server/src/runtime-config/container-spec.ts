@@ -1,10 +1,6 @@
+import { isAbsolute, normalize } from "node:path";
 import { OcidError } from "@ocid/base";
-import {
-  type ContainerConfig,
-  NamespaceMode,
-  type PodSandboxConfig,
-  SecurityProfile_ProfileType,
-} from "@ocid/cri-api";
+import { type ContainerConfig, NamespaceMode, type PodSandboxConfig } from "@ocid/cri-api";
 import type { ImageConfig, RuntimeMount, RuntimeSpec } from "@ocid/spec";
 import type { PodNamespaces } from "../ports.ts";
 import { containerCapabilities } from "./capabilities.ts";
@@ -65,8 +61,12 @@ export function containerSpec(input: ContainerSpecInput): RuntimeSpec {
       "INVALID_ARGUMENT",
       `container ${config.metadata?.name} is privileged, but its pod is not`,
     );
-  refuseLabels(config);
-  const capabilities = containerCapabilities(security?.capabilities, privileged, input.bounding);
+  const capabilities = containerCapabilities(
+    security?.capabilities,
+    privileged,
+    input.bounding,
+    input.support.onDropped,
+  );
   const { devices, mounts, rules } = containerDevices(
     config.devices,
     privileged,
@@ -87,7 +87,7 @@ export function containerSpec(input: ContainerSpecInput): RuntimeSpec {
       user: { uid: user.uid, gid: user.gid, additionalGids: [...user.groups] },
       args: [...containerArguments(config, input.image)],
       env: [...containerEnvironment(config, input.image, input.hostname)],
-      cwd: config.workingDir || input.image.config?.WorkingDir || "/",
+      cwd: workingDirectory(config.workingDir || input.image.config?.WorkingDir || "/"),
       capabilities:
         user.uid === 0
           ? capabilities
@@ -142,11 +142,28 @@ export function containerSpec(input: ContainerSpecInput): RuntimeSpec {
       ...(privileged
         ? {}
         : {
-            maskedPaths: [...(security?.maskedPaths ?? [])],
-            readonlyPaths: [...(security?.readonlyPaths ?? [])],
+            maskedPaths: checkedPaths(security?.maskedPaths ?? [], "masked"),
+            readonlyPaths: checkedPaths(security?.readonlyPaths ?? [], "read-only"),
           }),
     },
   };
+}
+
+/** Relative to `/`, as images mean it; nothing leads out. */
+function workingDirectory(path: string): string {
+  const directory = normalize(`/${path}`).replace(/(?<=.)\/$/, "");
+  if (path.includes("\0")) throw new OcidError("INVALID_ARGUMENT", "the working directory has a zero byte");
+  return directory;
+}
+
+function checkedPaths(paths: readonly string[], what: string): string[] {
+  for (const path of paths)
+    if (!isAbsolute(path) || path.split("/").includes("..") || path.includes("\0"))
+      throw new OcidError(
+        "INVALID_ARGUMENT",
+        `${what} path ${JSON.stringify(path.slice(0, 200))} should be absolute`,
+      );
+  return [...paths];
 }
 
 /** `command` replaces the image's entrypoint, `args` its command; a command alone drops the image's. */
@@ -176,7 +193,8 @@ function containerEnvironment(
   set(defaultPath);
   set(`HOSTNAME=${hostname}`);
   if (config.tty) set("TERM=xterm");
-  for (const entry of image.config?.Env ?? []) set(entry);
+  // An image's entry without a name would keep the container from starting.
+  for (const entry of image.config?.Env ?? []) if (/^[^=\0]+(=[^\0]*)?$/s.test(entry)) set(entry);
   for (const { key, value } of config.envs) {
     const text = Buffer.from(value).toString("utf8");
     if (key === "" || key.includes("=") || `${key}${text}`.includes("\0"))
@@ -196,20 +214,4 @@ function pidNamespace(mode: NamespaceMode, path: string | undefined): RuntimeSpe
 
 function pathOf(path: string | undefined): { path?: string } {
   return path === undefined ? {} : { path };
-}
-
-/** Labels of security modules that this node does not have must not be taken for protection. */
-function refuseLabels(config: ContainerConfig): void {
-  const security = config.linux?.securityContext;
-  const name = config.metadata?.name;
-  const apparmor = security?.apparmor;
-  if (
-    apparmor?.profileType === SecurityProfile_ProfileType.Localhost ||
-    /^localhost\//.test(security?.apparmorProfile ?? "")
-  ) {
-    throw new OcidError(
-      "FAILED_PRECONDITION",
-      `container ${name} asks for an AppArmor profile, but AppArmor is not available on this node`,
-    );
-  }
 }

@@ -1,3 +1,4 @@
+import { OcidError } from "@ocid/base";
 import type { LinuxContainerResources } from "@ocid/cri-api";
 import type { RuntimeResources } from "@ocid/spec";
 
@@ -5,6 +6,8 @@ import type { RuntimeResources } from "@ocid/spec";
 export interface ResourceSupport {
   readonly hugetlb: boolean;
   readonly swap: boolean;
+  /** Files of cgroup v2 by name. */
+  readonly unified: boolean;
   readonly onDropped: (what: string) => void;
 }
 
@@ -14,6 +17,7 @@ export function runtimeResources(
   support: ResourceSupport,
 ): RuntimeResources {
   if (!request) return {};
+  checkResources(request);
   const number = (value: bigint) => Number(value);
   const cpu: NonNullable<RuntimeResources["cpu"]> = {
     ...(request.cpuShares !== 0n ? { shares: number(request.cpuShares) } : {}),
@@ -29,7 +33,12 @@ export function runtimeResources(
     // Without a word on swap a container may not swap beyond its memory.
     ...(limit !== 0n && support.swap ? { swap: number(swap) } : {}),
   };
-  const huge = request.hugepageLimits.filter(entry => entry.pageSize !== "");
+  if (request.memorySwapLimitInBytes !== 0n && limit !== 0n && !support.swap)
+    support.onDropped("memory_swap_limit_in_bytes: this node does not count swap");
+  const unified = Object.keys(request.unified);
+  if (unified.length > 0 && !support.unified)
+    support.onDropped(`${unified.join(", ")}: this node has no cgroup v2`);
+  const huge = request.hugepageLimits;
   if (huge.length > 0 && !support.hugetlb && huge.some(entry => entry.limit > 0n))
     support.onDropped("hugepage limits: this node has no hugetlb controller");
   return {
@@ -38,6 +47,30 @@ export function runtimeResources(
     ...(huge.length > 0 && support.hugetlb
       ? { hugepageLimits: huge.map(entry => ({ pageSize: entry.pageSize, limit: Number(entry.limit) })) }
       : {}),
-    ...(Object.keys(request.unified).length > 0 ? { unified: request.unified } : {}),
+    ...(unified.length > 0 && support.unified ? { unified: request.unified } : {}),
   };
+}
+
+function checkResources(request: LinuxContainerResources): void {
+  const wrong = (field: string, value: unknown) =>
+    new OcidError("INVALID_ARGUMENT", `${field} cannot be ${JSON.stringify(String(value)).slice(0, 100)}`);
+  const least = {
+    cpuPeriod: 0n,
+    cpuQuota: -1n,
+    cpuShares: 0n,
+    memoryLimitInBytes: -1n,
+    memorySwapLimitInBytes: -1n,
+    oomScoreAdj: -1000n,
+  } as const;
+  for (const [field, minimum] of Object.entries(least)) {
+    const value = request[field as keyof typeof least];
+    if (value < minimum || (field === "oomScoreAdj" && value > 1000n)) throw wrong(field, value);
+  }
+  for (const field of ["cpusetCpus", "cpusetMems"] as const)
+    if (!/^(\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*)?$/.test(request[field]))
+      throw wrong(field, request[field]);
+  for (const { pageSize } of request.hugepageLimits)
+    if (!/^[1-9]\d{0,9}(KB|MB|GB)$/.test(pageSize)) throw wrong("hugepage_limits.page_size", pageSize);
+  for (const [file, value] of Object.entries(request.unified))
+    if (!/^[a-z][a-z0-9_.-]{0,99}$/i.test(file) || /[\0]/.test(value)) throw wrong(`unified ${file}`, value);
 }

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import {
   CapabilitySchema,
+  ContainerConfigSchema,
   DeviceSchema,
   LinuxContainerResourcesSchema,
   LinuxContainerSecurityContextSchema,
@@ -14,6 +15,7 @@ import { containerDevices } from "./devices.ts";
 import { requestedMounts } from "./mounts.ts";
 import { runtimeResources } from "./resources.ts";
 import { defaultSeccomp, seccompFor } from "./seccomp.ts";
+import { refuseLabels } from "./security-labels.ts";
 import { podSysctls } from "./sysctls.ts";
 
 describe("users", () => {
@@ -84,6 +86,8 @@ describe("capabilities", () => {
 
   test("that do not exist are refused", () => {
     expect(() => given({ addCapabilities: ["x; rm"] })).toThrow(/unknown capability/);
+    expect(() => given({ dropCapabilities: ["CAP_NEVER"] })).toThrow(/CAP_NEVER/);
+    expect(() => given({ addAmbientCapabilities: ["ALL"] })).toThrow(/one by one/);
   });
 });
 
@@ -96,16 +100,74 @@ describe("resources", () => {
       hugepageLimits: [{ pageSize: "2MB", limit: 4n }],
     });
     expect(
-      runtimeResources(request, { hugetlb: false, swap: true, onDropped: what => dropped.push(what) }),
+      runtimeResources(request, {
+        hugetlb: false,
+        swap: true,
+        unified: false,
+        onDropped: what => dropped.push(what),
+      }),
     ).toEqual({ cpu: { shares: 512 }, memory: { limit: 1024, swap: 1024 } });
     expect(dropped).toEqual([expect.stringContaining("hugetlb")]);
+    const unified = create(LinuxContainerResourcesSchema, { unified: { "memory.high": "5" } });
+    const support = { hugetlb: true, swap: false, onDropped: (what: string) => dropped.push(what) };
+    expect(runtimeResources(unified, { ...support, unified: true })).toEqual({
+      unified: { "memory.high": "5" },
+    });
+    expect(runtimeResources(unified, { ...support, unified: false })).toEqual({});
+    expect(dropped.at(-1)).toContain("memory.high");
     expect(
       runtimeResources(create(LinuxContainerResourcesSchema), {
         hugetlb: true,
         swap: true,
+        unified: true,
         onDropped: () => {},
       }),
     ).toEqual({});
+  });
+});
+
+test.each([
+  { cpuPeriod: -1n },
+  { memoryLimitInBytes: -5n },
+  { oomScoreAdj: 1001n },
+  { oomScoreAdj: -1001n },
+  { cpusetCpus: "0-1;rm" },
+  { hugepageLimits: [{ pageSize: "../x", limit: 1n }] },
+  { unified: { "../../cgroup.procs": "1" } },
+])("limits of %o are refused", request => {
+  expect(() =>
+    runtimeResources(create(LinuxContainerResourcesSchema, request), {
+      hugetlb: true,
+      swap: true,
+      unified: true,
+      onDropped: () => {},
+    }),
+  ).toThrow(/cannot be/);
+});
+
+describe("security modules", () => {
+  const config = (securityContext: object) =>
+    create(ContainerConfigSchema, { metadata: { name: "c" }, linux: { securityContext } });
+  const none = { apparmor: false, selinux: false };
+
+  test.each([
+    [{ apparmor: { profileType: 2, localhostRef: "x" } }, none, /not available/],
+    [{ apparmorProfile: "localhost/x" }, none, /not available/],
+    [{ apparmorProfile: "nonsense" }, none, /not an AppArmor profile/],
+    [{ apparmor: { profileType: 7 } }, none, /unknown type/],
+    [{ apparmor: { profileType: 0 } }, { ...none, apparmor: true }, /default AppArmor/],
+    [{ selinuxOptions: { level: "s0:c1" } }, { ...none, selinux: true }, /SELinux/],
+  ])("%o with %o is refused", (security, modules, why) => {
+    expect(() => refuseLabels(config(security), modules)).toThrow(why);
+  });
+
+  test("that are not there are not missed by what means nothing without them", () => {
+    for (const security of [
+      { apparmor: { profileType: 0 } },
+      { apparmor: { profileType: 1 } },
+      { selinuxOptions: { level: "s0:c1" } },
+    ])
+      expect(() => refuseLabels(config(security), none)).not.toThrow();
   });
 });
 
