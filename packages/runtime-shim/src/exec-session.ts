@@ -5,7 +5,7 @@ import { writeAtomic } from "@ocid/base";
 import { cleanEnvironment, openPseudoTerminal, type SpawnedProcess, spawnProcess } from "@ocid/host";
 import type { RuntimeProcess } from "@ocid/spec";
 import type { ContainerFiles, ShimFiles } from "./container-files.ts";
-import { killSession, refuseRuntimeFailure } from "./exec.ts";
+import { killSession, refuseRuntimeFailure, runtimeEndMs } from "./exec.ts";
 import type { InstalledRuntime } from "./runtimes.ts";
 import { SessionPump } from "./session-pump.ts";
 import type { CallOptions, SessionStreams } from "./types.ts";
@@ -34,9 +34,11 @@ export async function execSession(
     const running = process.terminal
       ? startOnTerminal(runtime.path, argv, streams)
       : startOnPipes(runtime.path, argv, streams);
+    let impatience: NodeJS.Timeout | undefined;
     const abort = () => {
-      killSession(shim, pidFile);
-      running.child.kill("SIGKILL");
+      // The runtime waits for what it has started: by its end nothing of the session is left, not even a zombie.
+      if (!killSession(shim, pidFile)) running.child.kill("SIGKILL");
+      else impatience ??= setTimeout(() => running.child.kill("SIGKILL"), runtimeEndMs);
       for (const pipe of running.child.stdio) pipe?.destroy();
     };
     options.signal?.addEventListener("abort", abort, { once: true });
@@ -49,6 +51,7 @@ export async function execSession(
       refuseRuntimeFailure(exitCode, running.outputs.at(-1)!.tail, { process });
       return { exitCode };
     } finally {
+      clearTimeout(impatience);
       options.signal?.removeEventListener("abort", abort);
       running.release();
     }

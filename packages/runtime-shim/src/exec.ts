@@ -12,7 +12,7 @@ import type { CallOptions, ExecResult, ExecSyncRequest } from "./types.ts";
 /** Output that is kept of each stream; what is over is thrown away. */
 const maxOutputBytes = 16 * 1024 * 1024;
 /** How long the runtime has to end after what it has started. */
-const runtimeEndMs = 2_000;
+export const runtimeEndMs = 2_000;
 
 /** Runs a process in a container to its end. DEADLINE_EXCEEDED kills it with all that it started. */
 export async function execSync(
