@@ -151,10 +151,10 @@ export function runtimeHandlers(
       return await execSync(context, request, options);
     },
     async exec(request) {
-      return { url: issueExec(context, streaming, request) };
+      return { url: await issueExec(context, streaming, request) };
     },
     async attach(request) {
-      return { url: issueAttach(context, streaming, request) };
+      return { url: await issueAttach(context, streaming, request) };
     },
     async portForward(request) {
       return { url: issuePortForward(context, streaming, request) };

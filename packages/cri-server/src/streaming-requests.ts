@@ -5,19 +5,23 @@ import type { Container } from "./records.ts";
 import type { ServerContext } from "./server-context.ts";
 
 /** URLs of sessions; what cannot be is refused before a client connects. */
-export function issueExec(context: ServerContext, streaming: StreamingServer, request: ExecRequest): string {
+export async function issueExec(
+  context: ServerContext,
+  streaming: StreamingServer,
+  request: ExecRequest,
+): Promise<string> {
   if (request.cmd.length === 0) throw new OcidError("INVALID_ARGUMENT", "there is no command to run");
-  const { id } = runningContainer(context, request.containerId);
+  const { id } = await runningContainer(context, request.containerId);
   const { cmd, tty, stdin, stdout, stderr } = request;
   return streaming.issue({ kind: "exec", containerId: id, argv: cmd, tty, stdin, stdout, stderr });
 }
 
-export function issueAttach(
+export async function issueAttach(
   context: ServerContext,
   streaming: StreamingServer,
   request: AttachRequest,
-): string {
-  const { id } = runningContainer(context, request.containerId);
+): Promise<string> {
+  const { id } = await runningContainer(context, request.containerId);
   const { tty, stdin, stdout, stderr } = request;
   return streaming.issue({ kind: "attach", containerId: id, tty, stdin, stdout, stderr });
 }
@@ -38,12 +42,13 @@ export function issuePortForward(
   return streaming.issue({ kind: "portforward", sandboxId: sandbox.id, ports: request.port });
 }
 
-function runningContainer(context: ServerContext, id: string): Container {
+async function runningContainer(context: ServerContext, id: string): Promise<Container> {
   const container = context.records.getContainer(id);
-  if (container.state.status === "stopped")
+  const { status } = await context.ports.runtime.state(container.id);
+  if (status !== "running")
     throw new OcidError(
       "FAILED_PRECONDITION",
-      `container ${container.id.slice(0, 13)} is not running: it has ended`,
+      `container ${container.id.slice(0, 13)} is not running: it is ${status}`,
     );
   return container;
 }

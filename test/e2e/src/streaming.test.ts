@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ContainerState } from "@ocid/cri-api";
 import { joinSession } from "@ocid/streaming";
 import { connectSpdy, type SpdyClientStream } from "@ocid/streaming/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -181,6 +182,10 @@ describe("attach", () => {
     await joinSession(url, { stdin: Readable.from([Buffer.from("hello\n")]), stdout });
     stdout.end();
     expect(await back).toBe("hello\nend\n");
+    await eventually("the end is known", async () => {
+      const { status } = await daemon.runtime.containerStatus({ containerId: id });
+      return status?.state === ContainerState.CONTAINER_EXITED;
+    });
     await expect(daemon.runtime.attach({ containerId: id, stdout: true })).rejects.toMatchObject({
       code: "FAILED_PRECONDITION",
     });
@@ -201,7 +206,7 @@ describe("attach", () => {
     client.destroy();
     await sleep(100);
     const { status } = await daemon.runtime.containerStatus({ containerId: id });
-    expect(status?.state).toBe(1);
+    expect(status?.state).toBe(ContainerState.CONTAINER_RUNNING);
   });
 
   test("after the daemon was killed and started again", async () => {
