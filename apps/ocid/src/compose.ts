@@ -14,6 +14,7 @@ import { createImagePort } from "./image-port.ts";
 import { createNodePort } from "./node-port.ts";
 import { PullHub } from "./pull-hub.ts";
 import { createRootfsPort } from "./rootfs-port.ts";
+import { startScrubber } from "./scrub.ts";
 
 export interface Daemon extends AsyncDisposable {
   readonly server: CriServer;
@@ -92,6 +93,19 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
   await store
     .collectGarbage()
     .catch(error => logger.warn("the store's leftovers could not be collected", { error }));
+  stack.use(
+    startScrubber({
+      store: {
+        root: store.root,
+        runRoot: store.runRoot,
+        additionalStores: options.storage.additionalStores,
+        bytesPerSecond: Math.max(1, config.scrub.mib_per_second) * 2 ** 20,
+      },
+      reportFile: join(stateDir, "scrub.json"),
+      intervalMs: config.scrub.interval_hours * 3_600_000,
+      logger: logger.child({ part: "scrub" }),
+    }),
+  );
   const owned = stack.move();
   return { server, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }

@@ -24,6 +24,16 @@ export const settings = [
     flag: "runroot",
     meaning: "where storage keeps what a reboot may clear",
   },
+  {
+    key: "scrub.interval_hours",
+    type: "integer",
+    meaning: "hours from one check of the whole store in the background to the next; 0 never checks",
+  },
+  {
+    key: "scrub.mib_per_second",
+    type: "integer",
+    meaning: "how fast that check reads at most",
+  },
   { key: "server.listen", type: "string", flag: "listen", meaning: "path of the CRI's unix socket" },
   {
     key: "server.state_dir",
@@ -120,6 +130,7 @@ export interface RuntimeConfig {
 
 export interface Config {
   readonly storage: { readonly root: string; readonly runroot: string };
+  readonly scrub: { readonly interval_hours: number; readonly mib_per_second: number };
   readonly server: {
     readonly listen: string;
     readonly state_dir: string;
@@ -144,6 +155,7 @@ export interface Config {
 
 export const defaultConfig: Config = {
   storage: { root: "/var/lib/containers/storage", runroot: "/run/containers/storage" },
+  scrub: { interval_hours: 168, mib_per_second: 20 },
   server: {
     listen: "/run/ocid/ocid.sock",
     state_dir: "/var/lib/ocid",

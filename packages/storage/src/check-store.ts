@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { isOcidError, messageOf } from "@ocid/base";
 import { digestBytes } from "@ocid/spec";
 import { bigDataFile } from "./big-data.ts";
@@ -39,6 +40,8 @@ export interface Finding {
 export interface CheckOptions extends CallOptions {
   /** Also reads everything: rebuilds each layer's archive and compares digests. Default false. */
   readonly deep?: boolean | undefined;
+  /** With `deep`: at most so many bytes of layers are read in a second. Default as fast as it goes. */
+  readonly bytesPerSecond?: number | undefined;
 }
 
 /**
@@ -225,7 +228,7 @@ export function unrecorded(parts: StoreParts): readonly string[] {
 async function content(
   parts: StoreParts,
   layer: LayerRecord,
-  options: CallOptions,
+  options: CheckOptions,
 ): Promise<Finding | undefined> {
   if (
     layer.diffId === undefined ||
@@ -242,13 +245,29 @@ async function content(
   });
   const hash = createHash("sha256");
   try {
-    for await (const chunk of openLayerTar(parts, layer.id, options)) hash.update(chunk);
+    for await (const chunk of paced(openLayerTar(parts, layer.id, options), options)) hash.update(chunk);
   } catch (error) {
     if (!isOcidError(error, "DATA_LOSS") && !isOcidError(error, "NOT_FOUND")) throw error;
     return changed(messageOf(error), error.details?.["file"]);
   }
   const digest = `sha256:${hash.digest("hex")}`;
   return digest === layer.diffId ? undefined : changed(`its archive is ${digest} instead of ${layer.diffId}`);
+}
+
+/** Hands chunks on no faster than is asked for, resting after each tenth of a second's worth. */
+async function* paced(
+  chunks: AsyncIterable<Uint8Array>,
+  { bytesPerSecond, signal }: CheckOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (bytesPerSecond === undefined) return yield* chunks;
+  const start = performance.now();
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    yield chunk;
+    bytes += chunk.byteLength;
+    const aheadMs = start + (bytes / bytesPerSecond) * 1000 - performance.now();
+    if (aheadMs > 100) await sleep(aheadMs, undefined, { signal });
+  }
 }
 
 async function data(parts: StoreParts, image: ImageRecord, key: string): Promise<Finding | undefined> {

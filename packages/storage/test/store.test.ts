@@ -12,13 +12,14 @@ import {
 } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { isMountPoint } from "@ocid/host";
+import { isMountPoint, setXattr } from "@ocid/host";
 import { type DiffId, digestBytes, digestHex } from "@ocid/spec";
 import { openStore, type Store } from "@ocid/storage";
 import { leakCheck, makeBusyboxRootfs, tempRoot } from "@ocid/testkit";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   type Built,
+  collect,
   packBlob,
   peersOn,
   requirePeers,
@@ -155,9 +156,15 @@ describe("containers", () => {
     await store.removeContainer(id);
     podman("create", "--name", "foreign", "--network", "none", "localhost/box:1", "true");
     const [foreign] = await store.listContainers();
-    expect(() => store.openContainerDiff(foreign!.id)).toThrow(
-      expect.objectContaining({ code: "UNIMPLEMENTED" }),
-    );
+    const renamed = join(R, "overlay", foreign!.layerId, "diff/renamed");
+    mkdirSync(renamed);
+    setXattr(renamed, "trusted.overlay.redirect", Buffer.from("/www"));
+    await expect(writeFile(tar, store.openContainerDiff(foreign!.id))).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+    });
+    await expect(collect(store.containerChanges(foreign!.id))).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+    });
     await expect(store.removeImage("localhost/box:1")).rejects.toMatchObject({
       message: expect.stringContaining("foreign"),
     });
