@@ -11,9 +11,11 @@ export {
 export { KeyedLock } from "./keyed-lock.ts";
 export { linkSignal } from "./link-signal.ts";
 export { type LogFields, type Logger, silentLogger } from "./logger.ts";
+export { Pace, type PaceOptions } from "./pace.ts";
 export { readCapped } from "./read-capped.ts";
 export { redact } from "./redact.ts";
 export { type RetryOptions, retry } from "./retry.ts";
+export { parseRetryAfter } from "./retry-after.ts";
 export { Semaphore } from "./semaphore.ts";
 export { SharedFlight } from "./shared-flight.ts";
 export { sweepAtomic, writeAtomic } from "./write-atomic.ts";

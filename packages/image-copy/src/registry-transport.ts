@@ -51,7 +51,7 @@ export function createRegistryDestination(client: RegistryClient, reference: Ref
     async putBlob(descriptor, open, { signal, mountFrom } = {}) {
       const sameRegistry = mountFrom?.startsWith(`${registry}/`) && mountFrom !== referenceName(reference);
       const from = sameRegistry ? mountFrom!.slice(registry.length + 1) : undefined;
-      return (await client.pushBlob(reference, descriptor, () => open(), { signal, mountFrom: from })).sent;
+      return (await client.pushBlob(reference, descriptor, open, { signal, mountFrom: from })).sent;
     },
     async putManifest({ bytes, descriptor }, named, options) {
       const target = named ? reference : { registry, repository, digest: descriptor.digest };

@@ -83,7 +83,7 @@ export function resolveShortName(conf: RegistriesConf, text: string): readonly R
   const bare = text.replace(/[:@].*$/, "");
   const suffix = text.slice(bare.length);
   const alias = Object.hasOwn(conf.aliases, bare) ? conf.aliases[bare] : undefined;
-  if (alias !== undefined && conf.shortNameMode !== "disabled") return [parseReference(alias + suffix)];
+  if (alias !== undefined) return [parseReference(alias + suffix)];
   if (conf.searchRegistries.length > 0) {
     if (conf.shortNameMode === "enforcing" && conf.searchRegistries.length > 1) {
       throw new OcidError(

@@ -27,6 +27,8 @@ export interface RegistriesConf {
   readonly searchRegistries: readonly string[];
   readonly shortNameMode: "enforcing" | "permissive" | "disabled";
   readonly aliases: Readonly<Record<string, string>>;
+  /** Where credentials are looked for, in this order; `containers-auth.json` stands for the files. */
+  readonly credentialHelpers: readonly string[];
 }
 
 export const emptyRegistriesConf: RegistriesConf = {
@@ -34,6 +36,7 @@ export const emptyRegistriesConf: RegistriesConf = {
   searchRegistries: [],
   shortNameMode: "permissive",
   aliases: {},
+  credentialHelpers: ["containers-auth.json"],
 };
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -45,7 +48,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export function loadRegistriesConf(env: Environment = process.env): RegistriesConf {
   const asked = env["CONTAINERS_REGISTRIES_CONF"];
   if (asked) return merge(emptyRegistriesConf, asked);
-  const home = join(env["XDG_CONFIG_HOME"] || join(env["HOME"] || homedir(), ".config"), "containers");
+  // Not XDG_CONFIG_HOME: the other containers tools do not look there for this file.
+  const home = join(env["HOME"] || homedir(), ".config/containers");
   const own = join(home, "registries.conf");
   const files = existsSync(own)
     ? [own, ...dropIns(join(home, "registries.conf.d"))]
@@ -54,7 +58,18 @@ export function loadRegistriesConf(env: Environment = process.env): RegistriesCo
         ...dropIns("/etc/containers/registries.conf.d"),
         ...dropIns(join(home, "registries.conf.d")),
       ].filter(path => existsSync(path));
-  return files.reduce(merge, emptyRegistriesConf);
+  return withRecordedAliases(files.reduce(merge, emptyRegistriesConf), env);
+}
+
+/** What users chose when podman asked them precedes what files say (containers-registries.conf(5), short-name aliasing). */
+function withRecordedAliases(conf: RegistriesConf, env: Environment): RegistriesConf {
+  const cache =
+    process.getuid?.() === 0
+      ? "/var/cache"
+      : env["XDG_CACHE_HOME"] || join(env["HOME"] || homedir(), ".cache");
+  const file = join(cache, "containers/short-name-aliases.conf");
+  if (!existsSync(file)) return conf;
+  return { ...conf, aliases: merge(conf, file).aliases };
 }
 
 function dropIns(directory: string): readonly string[] {
@@ -90,7 +105,13 @@ export function parseRegistriesConf(
   }
   const entries = asTables(table["registry"]).map(entry => parseEntry(entry, invalid));
   const own = new Map<string, RegistryEntry>();
-  for (const entry of entries) if (!own.has(entry.prefix)) own.set(entry.prefix, entry);
+  for (const entry of entries) {
+    const same = entries.find(other => other.location === entry.location && entry.location !== "")!;
+    if (same && (same.insecure !== entry.insecure || same.blocked !== entry.blocked))
+      throw invalid(`the location ${entry.location} is insecure or blocked in one table and not in another`);
+    if (!own.has(entry.prefix)) own.set(entry.prefix, entry);
+  }
+  const helpers = table["credential-helpers"];
   const search = table["unqualified-search-registries"];
   const mode = table["short-name-mode"];
   if (mode !== undefined && mode !== "" && !["enforcing", "permissive", "disabled"].includes(mode as string))
@@ -110,6 +131,7 @@ export function parseRegistriesConf(
       : base.searchRegistries,
     shortNameMode: (mode as RegistriesConf["shortNameMode"]) || base.shortNameMode,
     aliases,
+    credentialHelpers: Array.isArray(helpers) ? helpers.map(String) : base.credentialHelpers,
   };
 }
 

@@ -28,17 +28,16 @@ function codeOfStatus(status: number): ErrorCode {
 }
 
 /** An error for an answer that is not what was asked for; `what` says what was being done. */
-export function responseError(what: string, status: number, body: string, retryAfter?: string): OcidError {
+export function responseError(what: string, status: number, body: string, retryAfterMs?: number): OcidError {
   const first = firstError(body);
   const code = (first && codes[first.code]) ?? codeOfStatus(status);
   const said = first
     ? `${first.code}${first.message ? `: ${first.message}` : ""}`
     : `the registry answered ${status}`;
   const advice = code === "UNAUTHENTICATED" ? " (log in, or check the user name and password)" : "";
-  const seconds = Number(retryAfter);
   return new OcidError(code, `${what}: ${said}${advice}`, {
     reason: first?.code,
-    details: { status, ...(seconds > 0 && seconds <= 600 ? { retryAfterMs: seconds * 1000 } : {}) },
+    details: { status, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) },
   });
 }
 

@@ -3,7 +3,7 @@ import { cpSync, mkdirSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { createRegistryClient, fixedCredential, type RegistryClient } from "@ocid/registry";
+import { bytesSource, createRegistryClient, fixedCredential, type RegistryClient } from "@ocid/registry";
 import { type Descriptor, digestBytes, mediaTypes, type Reference } from "@ocid/spec";
 import { startDockerRegistry, tempRoot } from "@ocid/testkit";
 import { afterAll, describe, expect, test } from "vitest";
@@ -51,6 +51,10 @@ async function pushAndFetch(client: RegistryClient, reference: Reference): Promi
   expect(await collect(client.openBlob(reference, descriptor, { offset: 299_990 }))).toEqual(
     blob.subarray(299_990),
   );
+  const chunked = Buffer.alloc(250_001, "chunks");
+  const inChunks = { ...descriptor, digest: digestBytes(chunked), size: chunked.byteLength };
+  await client.pushBlob(reference, inChunks, bytesSource(chunked), { chunkBytes: 100_000 });
+  expect(await collect(client.openBlob(reference, inChunks))).toEqual(chunked);
   const tags: string[] = [];
   for await (const tag of client.listTags(reference)) tags.push(tag);
   expect(tags).toEqual(["v1"]);
@@ -58,12 +62,22 @@ async function pushAndFetch(client: RegistryClient, reference: Reference): Promi
   expect(await client.pushBlob(other, descriptor, open, { mountFrom: reference.repository })).toEqual({
     sent: false,
   });
-  await client.deleteManifest({
-    registry: reference.registry,
-    repository: reference.repository,
-    digest: pushed.digest,
-  });
+  // Another tag of the same manifest outlives this one, and keeps the manifest from going by accident.
+  const { registry, repository } = reference;
+  await client.pushManifest({ ...reference, tag: "v2" }, manifest, mediaTypes.ociManifest);
+  await client.deleteManifest(reference);
   await expect(client.resolve(reference)).rejects.toMatchObject({ code: "NOT_FOUND" });
+  expect(await client.resolve({ registry, repository, tag: "v2" })).toEqual(pushed);
+  const byDigest = { registry, repository, digest: pushed.digest };
+  await expect(client.deleteManifest(byDigest)).rejects.toMatchObject({
+    code: "FAILED_PRECONDITION",
+    reason: "TagsWouldGo",
+    details: { tags: "v2" },
+  });
+  await client.deleteManifest(byDigest, { withTags: true });
+  await expect(client.resolve({ registry, repository, tag: "v2" })).rejects.toMatchObject({
+    code: "NOT_FOUND",
+  });
 }
 
 describe("Debian's docker-registry", () => {

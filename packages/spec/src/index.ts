@@ -46,7 +46,15 @@ export {
   parsePlatform,
   platformFits,
 } from "./platform.ts";
-export { formatReference, isShortName, parseReference, type Reference, referenceName } from "./reference.ts";
+export { isLinkLocal, lookupRedirected, redirectTarget } from "./redirect-target.ts";
+export {
+  formatReference,
+  isShortName,
+  isTag,
+  parseReference,
+  type Reference,
+  referenceName,
+} from "./reference.ts";
 export type {
   RuntimeDevice,
   RuntimeIdMapping,

@@ -37,6 +37,11 @@ export function isShortName(text: string): boolean {
   return slash === -1 || !isRegistry(text.slice(0, slash));
 }
 
+/** Whether a value from outside is a tag. */
+export function isTag(value: unknown): value is string {
+  return typeof value === "string" && tagPattern.test(value);
+}
+
 /** `registry/repository[:tag][@digest]`. */
 export function formatReference(reference: Reference): string {
   const tag = reference.tag === undefined ? "" : `:${reference.tag}`;
