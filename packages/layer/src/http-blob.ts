@@ -1,20 +1,28 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { codeOf, OcidError } from "@ocid/base";
-import type { HttpBlobSource } from "@ocid/spec";
+import { codeOf, OcidError, parseRetryAfter } from "@ocid/base";
+import { type HttpBlobSource, redirectTarget } from "@ocid/spec";
 import { httpGet } from "./http-connection.ts";
 import type { ResponseHead } from "./http-response.ts";
 
 export interface HttpBlobOptions {
   /** Bytes that are here already: the download goes on after them. */
   readonly from: number;
+  /** The byte after the last one wanted. OUT_OF_RANGE when the server sends everything instead. Default: the blob's end. */
+  readonly to?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Default 60 s. */
   readonly idleMs?: number;
+  /** Less than 1 KiB a second for so long is given up, to begin anew. Default 30 s. */
+  readonly slowMs?: number;
   readonly take: (bytes: Uint8Array) => void;
 }
 
 const maxRedirects = 10;
 const maxFailures = 6;
+/** A connection that brings less than this before it breaks has not got on. */
+const progressBytes = 64 * 1024;
+/** Who asks to be left alone for longer is not waited for. */
+const maxWaitMs = 5 * 60_000;
 
 /**
  * Downloads a blob, going on where a broken connection stopped (Range). Redirects are followed without the credentials
@@ -40,14 +48,21 @@ export async function downloadBlob(source: HttpBlobSource, options: HttpBlobOpti
         continue;
       }
       if (answer.status !== 200 && answer.status !== 206) throw statusError(source.url, answer);
+      if (options.to !== undefined && position < options.to)
+        throw new OcidError(
+          "UNAVAILABLE",
+          `${new URL(source.url).host} sent less of the blob than was asked for`,
+        );
       complete = true;
     } catch (error) {
       options.signal?.throwIfAborted();
-      // A download that gets on a little each time is not failing.
-      failures = position > before ? 1 : failures + 1;
-      if (codeOf(error) !== "UNAVAILABLE" || failures >= maxFailures) throw error;
+      if (position === options.to) return;
+      // A download that gets on each time is not failing.
+      failures = position - before >= progressBytes ? 1 : failures + 1;
+      const asked = retryAfterMs(error);
+      if (codeOf(error) !== "UNAVAILABLE" || failures >= maxFailures || (asked ?? 0) > maxWaitMs) throw error;
       renewed = false;
-      const wait = retryAfterMs(error) ?? Math.min(10_000, 200 * 2 ** failures) * (0.5 + Math.random() / 2);
+      const wait = asked ?? Math.min(10_000, 200 * 2 ** failures) * (0.5 + Math.random() / 2);
       await sleep(wait, undefined, options.signal ? { signal: options.signal } : {});
     }
   }
@@ -66,22 +81,27 @@ async function follow(
     const sameOrigin = url.origin === origin.origin;
     let answer: ResponseHead | undefined;
     let skip = 0;
+    let taken = 0;
     await httpGet(
       {
         url,
         headers: {
           ...(sameOrigin ? headers : publicHeaders(headers)),
-          ...(position > 0 ? { range: `bytes=${position}-` } : {}),
+          ...rangeHeader(position, options.to),
         },
         tls: source.tls,
         proxy: source.proxy,
         idleMs: options.idleMs ?? 60_000,
+        slowMs: options.slowMs ?? 30_000,
+        redirected: url.origin !== origin.origin,
         signal: options.signal,
       },
       {
         onHead(head) {
           answer = head;
           if (head.status === 206) checkRange(head, position, url);
+          if (head.status === 200 && options.to !== undefined)
+            throw new OcidError("OUT_OF_RANGE", `${url.host} sends no ranges`, { reason: "NoRanges" });
           // A server that does not know Range sends everything again.
           if (head.status === 200) skip = position;
           return head.status === 200 || head.status === 206;
@@ -89,6 +109,11 @@ async function follow(
         onBody(bytes) {
           const wanted = skip === 0 ? bytes : bytes.subarray(Math.min(skip, bytes.byteLength));
           skip -= bytes.byteLength - wanted.byteLength;
+          if (options.to !== undefined && position + taken + wanted.byteLength > options.to)
+            throw new OcidError("DATA_LOSS", `${url.host} sent more of the blob than was asked for`, {
+              reason: "RangeMismatch",
+            });
+          taken += wanted.byteLength;
           if (wanted.byteLength > 0) take(wanted);
         },
       },
@@ -99,31 +124,8 @@ async function follow(
       throw new OcidError("FAILED_PRECONDITION", `${origin.host} redirects more than ${maxRedirects} times`, {
         reason: "RedirectLoop",
       });
-    url = redirectTarget(answer, url);
+    url = redirectTarget(answer.headers["location"], url, "fetch a blob");
   }
-}
-
-/** Where a redirect leads: only to web servers, and never to the machine's own surroundings. */
-export function redirectTarget(answer: ResponseHead, from: URL): URL {
-  const location = answer.headers["location"];
-  if (location === undefined || !URL.canParse(location, from))
-    throw new OcidError("FAILED_PRECONDITION", `${from.host} redirects to nowhere`);
-  const target = new URL(location, from);
-  if (target.protocol !== "https:" && target.protocol !== "http:")
-    throw new OcidError(
-      "FAILED_PRECONDITION",
-      `${from.host} redirects to ${target.protocol}, which is not followed`,
-      { reason: "RedirectRefused" },
-    );
-  if (/^(169\.254\.|\[fe[89ab][0-9a-f]:)/i.test(target.hostname))
-    throw new OcidError(
-      "FAILED_PRECONDITION",
-      `${from.host} redirects to the link-local address ${target.hostname}, which is not followed`,
-      { reason: "RedirectRefused" },
-    );
-  target.username = "";
-  target.password = "";
-  return target;
 }
 
 function publicHeaders(headers: Readonly<Record<string, string>>): Record<string, string> {
@@ -132,10 +134,17 @@ function publicHeaders(headers: Readonly<Record<string, string>>): Record<string
   );
 }
 
+function rangeHeader(from: number, to: number | undefined): { readonly range?: string } {
+  if (to !== undefined) return { range: `bytes=${from}-${to - 1}` };
+  return from > 0 ? { range: `bytes=${from}-` } : {};
+}
+
 function checkRange(head: ResponseHead, position: number, url: URL): void {
   const start = /^bytes (\d+)-/.exec(head.headers["content-range"] ?? "")?.[1];
   if (Number(start) !== position)
-    throw new OcidError("DATA_LOSS", `${url.host} sent another part of the blob than was asked for`);
+    throw new OcidError("DATA_LOSS", `${url.host} sent another part of the blob than was asked for`, {
+      reason: "RangeMismatch",
+    });
 }
 
 function statusError(url: string, { status, headers }: ResponseHead): OcidError {
@@ -149,9 +158,9 @@ function statusError(url: string, { status, headers }: ResponseHead): OcidError 
           : status === 429 || status >= 500
             ? "UNAVAILABLE"
             : "FAILED_PRECONDITION";
-  const wait = Number(headers["retry-after"]);
+  const retryAfterMs = parseRetryAfter(headers["retry-after"]);
   return new OcidError(code, `GET ${url}: the server answered ${status}`, {
-    details: { status, ...(wait > 0 && wait < 600 ? { retryAfterMs: wait * 1000 } : {}) },
+    details: { status, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) },
   });
 }
 

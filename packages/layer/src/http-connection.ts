@@ -1,7 +1,7 @@
 import { isIP, connect as netConnect, type Socket } from "node:net";
 import { type TLSSocket, connect as tlsConnect } from "node:tls";
-import { OcidError } from "@ocid/base";
-import type { TlsOptions } from "@ocid/spec";
+import { OcidError, Pace } from "@ocid/base";
+import { lookupRedirected, type TlsOptions } from "@ocid/spec";
 import { type ResponseHead, ResponseReader } from "./http-response.ts";
 
 export interface GetRequest {
@@ -12,6 +12,10 @@ export interface GetRequest {
   readonly proxy?: string | undefined;
   /** A connection on which nothing arrives for so long is given up. */
   readonly idleMs: number;
+  /** So long a time of a drop now and then is too slow. */
+  readonly slowMs: number;
+  /** The URL is one that a server redirected to: names that stand for link-local addresses are refused. */
+  readonly redirected: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -21,7 +25,7 @@ export interface GetHandlers {
   onBody(bytes: Uint8Array): void;
 }
 
-// One for the thread: a layer is read by one connection at a time.
+// One for the thread: what a socket has received is dealt with before the next one is read.
 const receiveBuffer = Buffer.allocUnsafeSlow(256 * 1024);
 
 /**
@@ -58,11 +62,15 @@ export async function httpGet(request: GetRequest, handlers: GetHandlers): Promi
         if (wanted) handlers.onBody(bytes);
       },
     );
+    const pace = new Pace({ windowMs: request.slowMs });
+    let waitingSince = performance.now();
     const onread = {
       buffer: receiveBuffer,
       callback: (received: number, buffer: Uint8Array): boolean => {
         try {
+          pace.note(received, performance.now() - waitingSince, url.host);
           reader.write(buffer.subarray(0, received));
+          waitingSince = performance.now();
           if (reader.done || !wanted) finish();
         } catch (error) {
           finish(error);
@@ -106,12 +114,13 @@ function openSocket(
 ): Socket {
   const { url, tls } = request;
   const host = hostname(url);
+  const lookup = request.redirected && proxy === undefined ? { lookup: lookupRedirected } : {};
   if (url.protocol === "http:") {
     const target = proxy ?? url;
-    return netConnect({ host: hostname(target), port: portOf(target), onread } as never);
+    return netConnect({ host: hostname(target), port: portOf(target), ...lookup, onread } as never);
   }
   return tlsConnect({
-    ...(tunnel ? { socket: tunnel } : { host, port: portOf(url) }),
+    ...(tunnel ? { socket: tunnel } : { host, port: portOf(url), ...lookup }),
     ...(isIP(host) ? {} : { servername: host }),
     ALPNProtocols: ["http/1.1"],
     rejectUnauthorized: tls?.verify ?? true,

@@ -3,4 +3,5 @@ export { type Compression, compress, decompress, detectCompression } from "./com
 export { createLayerTar, type LayerTarOptions } from "./create-layer-tar.ts";
 export { downloadBlob, type HttpBlobOptions } from "./http-blob.ts";
 export { type ApplyLayerRequest, createLayerPool, type LayerPool } from "./layer-pool.ts";
+export { findKeptPieces, type KeptPiece } from "./partial-blob.ts";
 export { type RebuildTarRequest, rebuildTar } from "./rebuild-tar.ts";

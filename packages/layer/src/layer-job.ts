@@ -1,13 +1,16 @@
-import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { codeOf, OcidError } from "@ocid/base";
 import type { BlobSource } from "@ocid/spec";
 import { type AppliedLayer, LayerStream, type LayerTarget } from "./apply-stream.ts";
+import { downloadInParts, parallelBytes, replay } from "./download-in-parts.ts";
 import { downloadBlob } from "./http-blob.ts";
+import { PartialBlob } from "./partial-blob.ts";
 
 export interface LayerJob extends LayerTarget {
   readonly source: BlobSource;
-  /** Where the blob's bytes are kept as they come, so that a killed download can go on; removed on success. */
+  /** Files `<path>.<offset>` keep the blob's bytes as they come, so that a killed download can go on; removed on success. */
   readonly partialPath?: string;
 }
 
@@ -17,50 +20,73 @@ export interface JobHooks {
   onBytes(bytes: number): void;
 }
 
-/** Fetches, verifies and applies a layer in this thread. */
+/**
+ * Fetches, verifies and applies a layer in this thread. What a killed download has left is gone on from; when it, or a
+ * download in several parts, turns out wrong, the layer is fetched once more from its start over one connection.
+ */
 export async function runLayerJob(job: LayerJob, hooks: JobHooks): Promise<AppliedLayer> {
-  const stream = new LayerStream(job);
-  let partial: number | undefined;
-  try {
-    if (job.partialPath !== undefined) {
-      partial = openSync(job.partialPath, "a+", 0o600);
-      await replay(partial, job, stream, hooks);
+  if (job.partialPath === undefined) return await runOnce(job, hooks, undefined, 1);
+  using partial = new PartialBlob(job.partialPath, job.size);
+  let inParts = partial.gaps(job.size)[0]?.from !== 0 || job.size >= parallelBytes;
+  for (;;) {
+    try {
+      const applied = await runOnce(job, hooks, partial, inParts ? connections : 1);
+      partial.remove();
+      return applied;
+    } catch (error) {
+      const code = codeOf(error);
+      // Bytes that turned out wrong must not be gone on from.
+      if (code === "DATA_LOSS" || code === "INVALID_ARGUMENT") partial.remove();
+      if (code !== "DATA_LOSS" || !inParts || hooks.signal.aborted) throw error;
+      inParts = false;
+      emptyTarget(job);
     }
-    const take = (chunk: Uint8Array) => {
-      if (partial !== undefined) writeSync(partial, chunk);
-      stream.write(chunk);
-      hooks.onBytes(stream.received);
-    };
-    await readSource(job.source, stream.received, job.size, hooks, take);
+  }
+}
+
+/** More do not help: one thread unpacks. */
+const connections = 4;
+
+async function runOnce(
+  job: LayerJob,
+  hooks: JobHooks,
+  partial: PartialBlob | undefined,
+  lanes: number,
+): Promise<AppliedLayer> {
+  const stream = new LayerStream(job);
+  const deliver = (chunk: Uint8Array) => {
+    stream.write(chunk);
+    hooks.onBytes(stream.received);
+  };
+  try {
+    if (partial && job.source.kind === "http")
+      await downloadInParts(job.source, partial, {
+        size: job.size,
+        connections: lanes,
+        signal: hooks.signal,
+        deliver,
+      });
+    else {
+      if (partial) await replay(partial, 0, deliver, hooks.signal);
+      const take = (chunk: Uint8Array) => {
+        partial?.write(stream.received, chunk);
+        deliver(chunk);
+      };
+      await readSource(job.source, stream.received, job.size, hooks, take);
+    }
     hooks.signal.throwIfAborted();
-    const applied = stream.finish();
-    if (job.partialPath !== undefined) unlinkSync(job.partialPath);
-    return applied;
-  } catch (error) {
-    // Bytes that turned out wrong must not be gone on from.
-    if (job.partialPath !== undefined && ["DATA_LOSS", "INVALID_ARGUMENT"].includes(codeOf(error)))
-      unlinkSync(job.partialPath);
-    throw error;
+    return stream.finish();
   } finally {
-    if (partial !== undefined) closeSync(partial);
     stream.close();
   }
 }
 
-const readBytes = 1024 * 1024;
-
-async function replay(fd: number, job: LayerJob, stream: LayerStream, hooks: JobHooks): Promise<void> {
-  const buffer = Buffer.allocUnsafe(readBytes);
-  for (let at = 0; at < job.size; ) {
-    const count = readSync(fd, buffer, 0, buffer.byteLength, at);
-    if (count === 0) return;
-    at += count;
-    stream.write(buffer.subarray(0, count));
-    hooks.onBytes(stream.received);
-    await setImmediate();
-    hooks.signal.throwIfAborted();
-  }
+function emptyTarget({ directory, tarSplitPath }: LayerJob): void {
+  for (const name of readdirSync(directory)) rmSync(join(directory, name), { recursive: true, force: true });
+  if (tarSplitPath !== undefined) rmSync(tarSplitPath, { force: true });
 }
+
+const readBytes = 1024 * 1024;
 
 async function readSource(
   source: BlobSource,

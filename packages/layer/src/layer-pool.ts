@@ -8,7 +8,10 @@ import { type FromWorker, fromErrorMessage, type SourceMessage, type ToWorker } 
 
 export interface ApplyLayerRequest extends LayerTarget {
   readonly source: BlobSource;
-  /** Where the blob is kept as it comes, so that a download that was killed goes on; removed on success. */
+  /**
+   * Files `<path>.<offset>` keep the blob as it comes, so that a download that was killed goes on, and a large one may
+   * come over several connections; removed on success. One job at a time may use a path. Default: nothing is kept.
+   */
   readonly partialPath?: string;
   /** Bytes of the blob taken so far, some twenty times a second. */
   readonly onBytes?: ((bytes: number) => void) | undefined;

@@ -39,9 +39,11 @@ async function removeOldPartials(directory: string): Promise<void> {
     const path = join(directory, name);
     const stat = statSync(path, { throwIfNoEntry: false });
     if (!stat || Date.now() - stat.mtimeMs < partialMs) continue;
-    using lock = tryLockPath(`${path}.lock`);
+    // All pieces of a blob, `<hex>.<offset>`, have one lock.
+    const lockPath = `${path.replace(/\.\d+$/, "")}.lock`;
+    using lock = tryLockPath(lockPath);
     if (!lock) continue;
     await rm(path, { force: true });
-    await rm(`${path}.lock`, { force: true });
+    await rm(lockPath, { force: true });
   }
 }

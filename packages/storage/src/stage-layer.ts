@@ -1,7 +1,7 @@
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { OcidError, wrapError } from "@ocid/base";
-import type { AppliedLayer } from "@ocid/layer";
+import { type AppliedLayer, findKeptPieces } from "@ocid/layer";
 import { type BlobSource, type Descriptor, type DiffId, digestHex } from "@ocid/spec";
 import { openStaging, tryLockPath } from "./staging.ts";
 import type { CallOptions, StoreParts } from "./store-parts.ts";
@@ -87,7 +87,7 @@ function checkApplied(applied: AppliedLayer, { descriptor, diffId }: StageLayerR
     throw new OcidError("DATA_LOSS", `its blob is ${applied.digest} instead`);
 }
 
-/** The file in which a blob is kept as it arrives; undefined when somebody else is fetching the same. */
+/** Where a blob is kept as it arrives; undefined when somebody else is fetching the same. */
 function takePartial(
   own: string,
   descriptor: Descriptor,
@@ -100,7 +100,7 @@ function takePartial(
   return {
     path,
     [Symbol.dispose]() {
-      if (!existsSync(path)) rmSync(`${path}.lock`, { force: true });
+      if (findKeptPieces(path).length === 0) rmSync(`${path}.lock`, { force: true });
       lock.release();
     },
   };
