@@ -8,6 +8,7 @@ import {
   fixedCredential,
   loadRegistriesConf,
   parseCredentialPair,
+  type RegistriesConf,
   type RegistryClient,
 } from "@ocid/registry";
 import { currentPlatform, type Platform, parsePlatform } from "@ocid/spec";
@@ -68,21 +69,33 @@ export async function openLocalStore(options: GlobalOptions): Promise<Store> {
 /** `tlsVerify` and `creds` of the command win over the global ones. */
 export function registryClient(
   options: GlobalOptions,
-  own: { readonly tlsVerify?: string | boolean | undefined; readonly creds?: string | undefined } = {},
+  own: {
+    readonly tlsVerify?: string | boolean | undefined;
+    readonly creds?: string | undefined;
+    /** Instead of any that are kept. */
+    readonly credentials?: CredentialSource;
+    readonly certificateDirectory?: string | undefined;
+  } = {},
 ): RegistryClient {
+  const registriesConf = loadRegistriesConf();
   return createRegistryClient({
-    credentials: credentialsOf(options, own.creds),
-    registriesConf: loadRegistriesConf(),
+    credentials: own.credentials ?? credentialsOf(options, registriesConf, own.creds),
+    registriesConf,
+    certificateDirectory: own.certificateDirectory,
     tlsVerify: booleanOf(own.tlsVerify ?? options.tlsVerify ?? true, "--tls-verify"),
     userAgent: `ocic/${version}`,
     logger: warnings,
   });
 }
 
-function credentialsOf(options: GlobalOptions, own: string | undefined): CredentialSource {
+function credentialsOf(
+  options: GlobalOptions,
+  { credentialHelpers }: RegistriesConf,
+  own: string | undefined,
+): CredentialSource {
   const pair = own ?? options.creds;
   return pair === undefined
-    ? authFileCredentials({ authFile: options.authfile })
+    ? authFileCredentials({ authFile: options.authfile, helpers: credentialHelpers })
     : fixedCredential(parseCredentialPair(pair));
 }
 

@@ -1,11 +1,15 @@
 import { Command } from "commander";
+import { addArtifactCommands } from "./commands/artifact.ts";
 import { addChangesCommands } from "./commands/changes.ts";
 import { addImageCommands } from "./commands/images.ts";
+import { addLoginCommands } from "./commands/login.ts";
 import { addMountCommands } from "./commands/mount.ts";
 import { addPodCommands } from "./commands/pods.ts";
 import { addRunCommand } from "./commands/run.ts";
 import { addSessionCommands } from "./commands/sessions.ts";
 import { addStorageCommands } from "./commands/storage.ts";
+import { addSyncCommand } from "./commands/sync.ts";
+import { addTagCommands } from "./commands/tags.ts";
 import { addTransferCommands } from "./commands/transfer.ts";
 import { addVerifyCommand } from "./commands/verify.ts";
 import { addVersionCommand } from "./commands/version.ts";
@@ -29,7 +33,11 @@ export function createProgram(): Command {
     .showHelpAfterError("(ocic --help lists the commands)");
   addImageCommands(program);
   addTransferCommands(program);
+  addSyncCommand(program);
   addVerifyCommand(program);
+  addTagCommands(program);
+  addArtifactCommands(program);
+  addLoginCommands(program);
   addMountCommands(program);
   addChangesCommands(program);
   addStorageCommands(program);

@@ -86,7 +86,7 @@ async function pullImage(
   const registriesConf = loadRegistriesConf();
   await using client = createRegistryClient({
     registriesConf,
-    credentials: credentialSource(credentials),
+    credentials: credentialSource(credentials, registriesConf.credentialHelpers),
     userAgent: options.userAgent,
     logger: options.logger,
   });
@@ -113,7 +113,10 @@ async function pullImage(
   throw new OcidError("NOT_FOUND", `no registry has the image ${name}: ${failures.join("; ")}`);
 }
 
-function credentialSource(credentials: PullCredentials | undefined): CredentialSource {
+function credentialSource(
+  credentials: PullCredentials | undefined,
+  helpers: readonly string[],
+): CredentialSource {
   const registry = credentials?.serverAddress?.replace(/^https?:\/\//, "").split("/")[0] || undefined;
   if (credentials?.registryToken)
     return fixedCredential({ kind: "registryToken", token: credentials.registryToken }, registry);
@@ -124,7 +127,7 @@ function credentialSource(credentials: PullCredentials | undefined): CredentialS
       { kind: "basic", username: credentials.username, password: credentials.password ?? "" },
       registry,
     );
-  return authFileCredentials();
+  return authFileCredentials({ helpers });
 }
 
 /** By id, name, or short name as registries.conf resolves it. */

@@ -19,7 +19,11 @@ export function usualCertificateDirectories(
 /** TLS material for a registry (containers-certs.d(5)): `*.crt` are authorities, `X.cert` with `X.key` identifies us. */
 export function loadCertificates(registry: string, directories: readonly string[]): TlsOptions {
   const directory = directories.map(path => join(path, registry)).find(path => existsSync(path));
-  if (directory === undefined) return {};
+  return directory === undefined ? {} : readCertificates(directory);
+}
+
+/** TLS material in one directory. */
+export function readCertificates(directory: string): TlsOptions {
   const names = readdirSync(directory).sort();
   const read = (name: string) => {
     try {

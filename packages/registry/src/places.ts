@@ -1,6 +1,6 @@
 import { type Logger, OcidError } from "@ocid/base";
 import { formatReference, type Reference, referenceName } from "@ocid/spec";
-import { loadCertificates } from "./certificates.ts";
+import { loadCertificates, readCertificates } from "./certificates.ts";
 import type { CredentialSource } from "./credentials.ts";
 import { Endpoint, type Timeouts } from "./endpoint.ts";
 import { isInsecure, type Location, pullLocations } from "./locations.ts";
@@ -11,6 +11,7 @@ export interface PlacesOptions {
   readonly registriesConf: RegistriesConf;
   readonly tlsVerify: boolean;
   readonly certificateDirectories: readonly string[];
+  readonly certificateDirectory: string | undefined;
   readonly userAgent: string;
   readonly logger: Logger;
   readonly timeouts: Timeouts;
@@ -97,7 +98,8 @@ export class Places implements AsyncDisposable {
   }
 
   #endpoint(registry: string, declaredInsecure: boolean): Endpoint {
-    const { tlsVerify, credentials, certificateDirectories, userAgent, timeouts } = this.#options;
+    const { tlsVerify, credentials, certificateDirectories, certificateDirectory, userAgent, timeouts } =
+      this.#options;
     const insecure = declaredInsecure || !tlsVerify;
     const key = `${registry} ${insecure}`;
     let endpoint = this.#endpoints.get(key);
@@ -105,7 +107,10 @@ export class Places implements AsyncDisposable {
       endpoint = new Endpoint({
         registry,
         insecure,
-        tls: loadCertificates(registry, certificateDirectories),
+        tls:
+          certificateDirectory === undefined
+            ? loadCertificates(registry, certificateDirectories)
+            : readCertificates(certificateDirectory),
         userAgent,
         findCredential: name => credentials.find(name),
         timeouts,

@@ -55,6 +55,37 @@ describe("registries.conf", () => {
     expect(places("wild.test/im:1")).toEqual(["wild.test/im:1"]);
   });
 
+  test("asks a mirror for tags only where it is for tags", () => {
+    const tagsOnly = parseRegistriesConf(
+      {
+        registry: [{ location: "r.test", mirror: [{ location: "m.test", "pull-from-mirror": "tag-only" }] }],
+      },
+      "file",
+    );
+    const hosts = (text: string) =>
+      pullLocations(tagsOnly, parseReference(text)).map(place => place.reference.registry);
+    expect(hosts("r.test/x:1")).toEqual(["m.test", "r.test"]);
+    expect(hosts(`r.test/x@sha256:${"ab".repeat(32)}`)).toEqual(["r.test"]);
+  });
+
+  test("of a drop-in replace tables by prefix, lists as a whole, aliases one by one", () => {
+    const over = parseRegistriesConf(
+      {
+        "unqualified-search-registries": ["only.test"],
+        "credential-helpers": ["secretservice"],
+        aliases: { app: "", web: "registry.test/web" },
+        registry: [{ prefix: "registry.test", location: "again.test" }],
+      },
+      "drop-in",
+      conf,
+    );
+    expect(over.searchRegistries).toEqual(["only.test"]);
+    expect(over.credentialHelpers).toEqual(["secretservice"]);
+    expect(over.aliases).toEqual({ web: "registry.test/web" });
+    expect(pullLocations(over, parseReference("registry.test/x:1"))).toHaveLength(1);
+    expect(over.registries).toHaveLength(conf.registries.length);
+  });
+
   test("blocks", () => {
     expect(() => places("blocked.test/x")).toThrow(/blocked in registries.conf/);
   });
@@ -83,6 +114,12 @@ describe("registries.conf", () => {
         ],
       },
       /exclude each other/,
+    ],
+    [
+      {
+        registry: [{ location: "x.test" }, { prefix: "y.test", location: "x.test", insecure: true }],
+      },
+      /in one table and not in another/,
     ],
     [{ registries: {}, registry: [] }, /first and the second version/],
     [{ "short-name-mode": "sometimes" }, /short-name-mode/],
@@ -141,13 +178,21 @@ describe("challenges", () => {
 });
 
 test("proxies follow the environment, and loopback goes direct", () => {
-  const env = { HTTPS_PROXY: "proxy.test:3128", no_proxy: "direct.test,.inside.test" };
+  const env = {
+    HTTPS_PROXY: "proxy.test:3128",
+    no_proxy: "direct.test,.inside.test,10.1.0.0/16,fd00::/8",
+  };
   expect(proxyFor(new URL("https://registry.test/"), env)).toBe("http://proxy.test:3128");
   for (const url of [
     "https://direct.test/",
     "https://a.inside.test/",
     "https://127.0.0.1/",
+    "https://10.1.2.3/",
+    "https://[fd12::1]/",
     "http://registry.test/",
   ])
     expect(proxyFor(new URL(url), env)).toBeUndefined();
+  expect(proxyFor(new URL("https://10.2.2.3/"), env)).toBe("http://proxy.test:3128");
+  const cgi = { REQUEST_METHOD: "GET", HTTP_PROXY: "evil.test" };
+  expect(proxyFor(new URL("http://registry.test/"), cgi)).toBeUndefined();
 });

@@ -30,6 +30,8 @@ export interface RegistryClientOptions {
   readonly tlsVerify?: boolean | undefined;
   /** Default: the directories that the other containers tools read. */
   readonly certificateDirectories?: readonly string[] | undefined;
+  /** One directory with certificates for every registry, instead. */
+  readonly certificateDirectory?: string | undefined;
   readonly userAgent?: string | undefined;
   readonly timeouts?: Partial<Timeouts> | undefined;
   readonly logger?: Logger | undefined;
@@ -51,6 +53,7 @@ export class RegistryClient implements AsyncDisposable {
       registriesConf: options.registriesConf ?? emptyRegistriesConf,
       tlsVerify: options.tlsVerify ?? true,
       certificateDirectories: options.certificateDirectories ?? usualCertificateDirectories(),
+      certificateDirectory: options.certificateDirectory,
       userAgent: options.userAgent ?? "ocid",
       logger: options.logger ?? silentLogger,
       timeouts: { idleMs: 60_000, slowMs: 30_000, ...options.timeouts },
