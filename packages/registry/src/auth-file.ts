@@ -68,9 +68,8 @@ export function findEntry(file: AuthFile, name: string): Credential | undefined 
     const found = Object.hasOwn(file.auths, key) ? parseEntry(file.auths[key]) : undefined;
     if (found) return found;
   }
-  const registry = normaliseKey(name.split("/")[0]!);
-  for (const [key, entry] of Object.entries(file.auths)) {
-    const found = normaliseKey(key) === registry ? parseEntry(entry) : undefined;
+  for (const key of keysOfRegistry(file.auths, name.split("/")[0]!)) {
+    const found = parseEntry(file.auths[key]);
     if (found) return found;
   }
   return undefined;
@@ -86,6 +85,7 @@ export function keysOfRegistry(
   );
 }
 
+/** A key with a path counts for that path only, but for URLs as Docker wrote them: `https://index.docker.io/v1/`. */
 function isPath(key: string): boolean {
   return !/^https?:\/\//.test(key) && key.includes("/");
 }
