@@ -36,6 +36,7 @@ export type ParsedManifest =
  */
 export function parseManifest(bytes: Uint8Array, mediaType?: string): ParsedManifest {
   const document = parseJsonObject(bytes, "manifest");
+  refuseOtherSpelling(document);
   const fields = new Fields(document, "manifest");
   if (document["schemaVersion"] === 1) {
     throw new OcidError(
@@ -83,6 +84,31 @@ export function parseManifest(bytes: Uint8Array, mediaType?: string): ParsedMani
     stated[0] ??
     (config.mediaType === mediaTypes.dockerConfig ? mediaTypes.dockerManifest : mediaTypes.ociManifest);
   return { kind, mediaType: type, manifest: omitUndefined({ ...common, config, layers }) as ImageManifest };
+}
+
+const knownKeys = new Map(
+  [
+    "schemaVersion",
+    "mediaType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "artifactType",
+    "annotations",
+  ].map(key => [key.toLowerCase(), key]),
+);
+
+/** Parsers of other languages take `Layers` for `layers`: they would see another image. */
+function refuseOtherSpelling(document: Record<string, unknown>): void {
+  for (const key of Object.keys(document)) {
+    const known = knownKeys.get(key.toLowerCase());
+    if (known !== undefined && known !== key)
+      throw new OcidError(
+        "INVALID_ARGUMENT",
+        `manifest has a key ${JSON.stringify(key)}, which is spelt ${known}`,
+      );
+  }
 }
 
 function kindOf(document: Record<string, unknown>): "image" | "index" {

@@ -6,7 +6,7 @@ export const maxManifestBytes: number = 4 * 1024 * 1024;
 const maxDepth = 64;
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** Parses a JSON object from outside: capped in size and depth, UTF-8 only. `what` names it in errors (INVALID_ARGUMENT). */
+/** Parses a JSON object from outside: capped in size and depth, UTF-8 only, no key twice. `what` names it in errors (INVALID_ARGUMENT). */
 export function parseJsonObject(
   bytes: Uint8Array,
   what: string,
@@ -21,7 +21,7 @@ export function parseJsonObject(
   let value: unknown;
   try {
     const text = utf8.decode(bytes);
-    checkDepth(text, what);
+    checkStructure(text, what);
     value = JSON.parse(text);
   } catch (error) {
     if (error instanceof OcidError) throw error;
@@ -34,20 +34,43 @@ export function parseJsonObject(
   return value;
 }
 
-function checkDepth(text: string, what: string): void {
-  let depth = 0;
-  let inString = false;
+/** JSON.parse takes the last of two equal keys, other parsers the first: what they mean must not be a matter of the parser. */
+function checkStructure(text: string, what: string): void {
+  const open: (Set<string> | undefined)[] = [];
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at);
-    if (inString) {
-      if (code === 0x5c) at++;
-      else if (code === 0x22) inString = false;
-    } else if (code === 0x22) inString = true;
-    else if (code === 0x7b || code === 0x5b) {
-      if (++depth > maxDepth)
+    if (code === 0x22) {
+      const end = endOfString(text, at);
+      if (open.at(-1) && isKey(text, end)) noteKey(open.at(-1)!, JSON.parse(text.slice(at, end)), what);
+      at = end - 1;
+    } else if (code === 0x7b || code === 0x5b) {
+      if (open.length === maxDepth)
         throw new OcidError("INVALID_ARGUMENT", `${what} is nested deeper than ${maxDepth} levels`);
-    } else if (code === 0x7d || code === 0x5d) depth--;
+      open.push(code === 0x7b ? new Set() : undefined);
+    } else if (code === 0x7d || code === 0x5d) open.pop();
   }
+}
+
+function endOfString(text: string, start: number): number {
+  let at = start + 1;
+  while (at < text.length && text.charCodeAt(at) !== 0x22) at += text.charCodeAt(at) === 0x5c ? 2 : 1;
+  return at + 1;
+}
+
+function isKey(text: string, from: number): boolean {
+  let at = from;
+  while (" \t\r\n".includes(text[at] ?? "x")) at++;
+  return text[at] === ":";
+}
+
+function noteKey(keys: Set<string>, key: string, what: string): void {
+  if (keys.has(key))
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `${what} has the key ${JSON.stringify(key.slice(0, 100))} twice in one object`,
+      { reason: "DuplicateKey" },
+    );
+  keys.add(key);
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {
