@@ -5,10 +5,16 @@ import type { TestBlob } from "./memory-repository.ts";
 const blockBytes = 512;
 const patternBytes = 1024 * 1024;
 
-/** A layer of a given size, a plain tar of one file, that is made as it is read instead of kept in memory. */
-export function makeLargeLayer(contentBytes: number): TestBlob {
+/**
+ * A layer of a given size, a plain tar of one file `large`, that is made as it is read instead of kept in memory. Its
+ * content is random, repeated each MiB, or `zeros`.
+ */
+export function makeLargeLayer(
+  contentBytes: number,
+  { zeros = false }: { readonly zeros?: boolean } = {},
+): TestBlob {
   const header = tarHeader("large", contentBytes);
-  const pattern = randomBytes(patternBytes);
+  const pattern = zeros ? Buffer.alloc(patternBytes) : randomBytes(patternBytes);
   const end = blockBytes + contentBytes;
   const size = Math.ceil(end / blockBytes) * blockBytes + 2 * blockBytes;
   const read = (from: number, to: number): Uint8Array => {
