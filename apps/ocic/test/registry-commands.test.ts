@@ -187,6 +187,22 @@ test("artifacts go up and come down, and cannot name files elsewhere", async () 
   expect(existsSync(join(home, "evil"))).toBe(false);
 });
 
+test("a short name is looked for in the search registries, in their order", async () => {
+  const first = await registryWith({ other: ["v1"] });
+  const second = await registryWith({ app: ["v1"] });
+  mkdirSync(join(home, ".config/containers"), { recursive: true });
+  writeFileSync(
+    join(home, ".config/containers/registries.conf"),
+    `unqualified-search-registries = ["${first.host}", "${second.host}"]\n`,
+  );
+  const found = await ocic(["inspect", "docker://app:v1"]);
+  expect(JSON.parse(found.out).name).toBe(`docker://${second.host}/app:v1`);
+  expect(await ocic(["inspect", "docker://none:v1"])).toMatchObject({
+    code: 3,
+    err: expect.stringMatching(new RegExp(`${first.host}.*${second.host}`, "s")),
+  });
+});
+
 describe("sync", () => {
   async function setUp() {
     const source = await registryWith({

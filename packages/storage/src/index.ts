@@ -11,6 +11,7 @@ export type { IdMappings } from "./id-mapping.ts";
 export type { ImageDiskUsage } from "./image-disk-usage.ts";
 export type { ImageRecord } from "./image-records.ts";
 export type { LayerRecord } from "./layer-records.ts";
+export type { PartialDownload } from "./partial-downloads.ts";
 export type { RemovedImage } from "./remove-image.ts";
 export { type ScrubOptions, scrubStore } from "./scrub-store.ts";
 export type { StagedLayer, StageLayerRequest } from "./stage-layer.ts";

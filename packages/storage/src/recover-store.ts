@@ -1,8 +1,6 @@
-import { existsSync, readdirSync, statSync } from "node:fs";
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import { containerLayerMark } from "./create-container.ts";
-import { sweepStaging, tryLockPath } from "./staging.ts";
+import { removePartialDownloads } from "./partial-downloads.ts";
+import { sweepStaging } from "./staging.ts";
 import { type CallOptions, lockContext, type StoreParts } from "./store-parts.ts";
 
 /** How long the piece of an interrupted download waits for somebody to go on with it. */
@@ -16,7 +14,7 @@ export async function recoverStore(parts: StoreParts, options: CallOptions): Pro
   const { layout, logger, layers, containers, mounts } = parts;
   const swept = await sweepStaging(layout);
   if (swept > 0) logger.info("removed staging directories of processes that have died", { count: swept });
-  await removeOldPartials(join(layout.own, "partial"));
+  removePartialDownloads(layout.own, Date.now() - partialMs);
   const context = lockContext(parts, options);
   await layers.change(context, change =>
     containers.change(context, async ({ list }) => {
@@ -31,19 +29,4 @@ export async function recoverStore(parts: StoreParts, options: CallOptions): Pro
       await change.remove(orphans.map(layer => layer.id));
     }),
   );
-}
-
-async function removeOldPartials(directory: string): Promise<void> {
-  const names = existsSync(directory) ? readdirSync(directory) : [];
-  for (const name of names.filter(candidate => !candidate.endsWith(".lock"))) {
-    const path = join(directory, name);
-    const stat = statSync(path, { throwIfNoEntry: false });
-    if (!stat || Date.now() - stat.mtimeMs < partialMs) continue;
-    // All pieces of a blob, `<hex>.<offset>`, have one lock.
-    const lockPath = `${path.replace(/\.\d+$/, "")}.lock`;
-    using lock = tryLockPath(lockPath);
-    if (!lock) continue;
-    await rm(path, { force: true });
-    await rm(lockPath, { force: true });
-  }
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { OcidError, wrapError } from "@ocid/base";
 import { type AppliedLayer, findKeptPieces } from "@ocid/layer";
 import { type BlobSource, type Descriptor, type DiffId, digestHex } from "@ocid/spec";
+import { partialDirectory } from "./partial-downloads.ts";
 import { openStaging, tryLockPath } from "./staging.ts";
 import type { CallOptions, StoreParts } from "./store-parts.ts";
 
@@ -92,7 +93,7 @@ function takePartial(
   own: string,
   descriptor: Descriptor,
 ): (Disposable & { readonly path: string }) | undefined {
-  const directory = join(own, "partial");
+  const directory = partialDirectory(own);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const path = join(directory, digestHex(descriptor.digest));
   const lock = tryLockPath(`${path}.lock`);

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { type Logger, OcidError, silentLogger } from "@ocid/base";
 import { createLayerPool, createLayerTar, type LayerPool } from "@ocid/layer";
-import { type DiffId, mediaTypes } from "@ocid/spec";
+import { type DiffId, type Digest, mediaTypes } from "@ocid/spec";
 import type { BigData } from "./big-data.ts";
 import { type CheckOptions, checkStore, type Finding } from "./check-store.ts";
 import { type Collected, type CollectOptions, collectGarbage } from "./collect-garbage.ts";
@@ -27,6 +27,7 @@ import { openLayerTar } from "./layer-tar.ts";
 import { LayerUsage } from "./layer-usage.ts";
 import { prepareLayout } from "./layout.ts";
 import { Mounts } from "./mounts.ts";
+import { listPartialDownloads, type PartialDownload, removePartialDownloads } from "./partial-downloads.ts";
 import { rebuildLinks } from "./rebuild-links.ts";
 import { recoverStore } from "./recover-store.ts";
 import { type RemovedImage, removeImage } from "./remove-image.ts";
@@ -412,6 +413,16 @@ export class Store implements AsyncDisposable {
     const collected = await collectGarbage(this.#parts, options);
     this.#layerUsage.keep(new Set(this.#parts.layers.all()));
     return collected;
+  }
+
+  /** What interrupted pulls have left for the next ones to go on from. */
+  partialDownloads(): readonly PartialDownload[] {
+    return listPartialDownloads(this.#parts.layout.own);
+  }
+
+  /** Removes what interrupted pulls have left and no living process is at; returns the digests of the blobs. */
+  clearPartialDownloads(): readonly Digest[] {
+    return removePartialDownloads(this.#parts.layout.own, Number.POSITIVE_INFINITY);
   }
 
   /** For each image of this store what it takes on the disk, and what removing it would free. */

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { tryLockFile } from "@ocid/host";
 import { makeLargeLayer, startTestRegistry, type TestRegistry } from "@ocid/registry/testing";
 import { digestHex } from "@ocid/spec";
 import { openStore } from "@ocid/storage";
@@ -59,6 +60,10 @@ test("a killed pull of 500 MB goes on to the last byte", async () => {
   const kept = keptBytes();
   expect(kept).toBeLessThan(layer.size / 2);
 
+  {
+    await using store = await openStore({ root: join(root.path, "root"), runRoot: join(root.path, "run") });
+    expect(store.partialDownloads()).toMatchObject([{ digest: layer.digest, bytes: kept, inUse: false }]);
+  }
   registry.heal();
   registry.requests.length = 0;
   const [code] = await once(startStaging(), "exit");
@@ -71,4 +76,21 @@ test("a killed pull of 500 MB goes on to the last byte", async () => {
   expect(stored?.compressedDigest).toBe(layer.digest);
   expect(stored?.diffSize).toBe(layer.size);
   expect(digestHex(layer.digest)).toBe(stored?.id);
+});
+
+test("what nobody comes back for can be cleared away, but not what is being fetched", async () => {
+  const root2 = join(root.path, "second");
+  const lost = "ab".repeat(32);
+  await using store = await openStore({ root: join(root2, "root"), runRoot: join(root2, "run") });
+  const directory = join(root2, "root/ocid/partial");
+  mkdirSync(directory, { recursive: true });
+  for (const offset of [0, 100]) writeFileSync(join(directory, `${lost}.${offset}`), "x".repeat(50));
+  expect(store.partialDownloads()).toMatchObject([{ digest: `sha256:${lost}`, bytes: 100, inUse: false }]);
+  {
+    using _lock = tryLockFile(join(directory, `${lost}.lock`), { mode: "write" });
+    expect(store.partialDownloads()).toMatchObject([{ inUse: true }]);
+    expect(store.clearPartialDownloads()).toEqual([]);
+  }
+  expect(store.clearPartialDownloads()).toEqual([`sha256:${lost}`]);
+  expect(readdirSync(directory)).toEqual([]);
 });

@@ -1,4 +1,4 @@
-import { OcidError } from "@ocid/base";
+import { messageOf, OcidError } from "@ocid/base";
 import { createImageDestination, type ImageName, openImageSource, parseImageName } from "@ocid/image-copy";
 import { loadRegistriesConf, type RegistryClient, resolveShortName } from "@ocid/registry";
 import { formatReference, type Reference } from "@ocid/spec";
@@ -20,7 +20,9 @@ export async function openSource(text: string, places: Places): Promise<Source> 
   const name = parseImageName(text);
   // A short name is resolved as registries.conf says; only for reading, never for writing.
   const resolved: ImageName =
-    name.transport === "docker" ? { ...name, text: formatReference(firstReference(name.text)) } : name;
+    name.transport === "docker"
+      ? { ...name, text: formatReference(await findReference(places.client, name.text)) }
+      : name;
   return places.stack.use(await openImageSource(resolved, await backends(name, places)));
 }
 
@@ -37,6 +39,25 @@ async function backends(
   if (name.store === undefined) return { registry: places.client, store: await places.store() };
   const { root, runRoot = loadStorageConf().runRoot } = name.store;
   return { registry: places.client, store: places.stack.use(await openStore({ root, runRoot })) };
+}
+
+/**
+ * A short name as registries.conf resolves it; where it could mean several, the first that there is
+ * (containers-registries.conf(5), "short-name-mode").
+ */
+export async function findReference(client: RegistryClient, text: string): Promise<Reference> {
+  const candidates = resolveShortName(loadRegistriesConf(), text);
+  if (candidates.length === 1) return candidates[0]!;
+  const failures: string[] = [];
+  for (const candidate of candidates) {
+    try {
+      await client.resolve(candidate);
+      return candidate;
+    } catch (error) {
+      failures.push(messageOf(error));
+    }
+  }
+  throw new OcidError("NOT_FOUND", `no registry has the image ${text}: ${failures.join("; ")}`);
 }
 
 /** A short name as registries.conf resolves it; where it could mean several, the first. */

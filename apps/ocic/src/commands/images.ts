@@ -14,7 +14,7 @@ import {
 import { print, printResult, printRows } from "../output/output.ts";
 import { ProgressDisplay } from "../output/progress.ts";
 import { formatAge, formatBytes, shortId } from "../output/units.ts";
-import { firstReference } from "./image-places.ts";
+import { findReference } from "./image-places.ts";
 import { showingProgress } from "./image-transfer.ts";
 
 /** Images on this node: pull, images, rmi. */
@@ -129,7 +129,7 @@ async function pullThroughDaemon(image: string, options: GlobalOptions, json: bo
 async function pullIntoStore(image: string, options: GlobalOptions, json: boolean): Promise<string> {
   await using client = registryClient(options);
   await using store = await openLocalStore(options);
-  const reference = firstReference(image.replace(/^docker:\/\//, ""));
+  const reference = await findReference(client, image.replace(/^docker:\/\//, ""));
   const progress = showingProgress(json);
   const { image: stored } = await copyImage(
     createRegistrySource(client, reference),

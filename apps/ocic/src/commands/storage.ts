@@ -3,10 +3,10 @@ import type { Command } from "commander";
 import { ExitWith } from "../exit-code.ts";
 import { type GlobalOptions, openLocalStore, registryClient } from "../global-options.ts";
 import { print, printError, printRows } from "../output/output.ts";
-import { formatBytes, shortId } from "../output/units.ts";
+import { formatAge, formatBytes, shortId } from "../output/units.ts";
 import { repairImages } from "../repair-images.ts";
 
-/** Care of the store: check, repair, df, gc. */
+/** Care of the store: check, repair, df, partial, gc. */
 export function addStorageCommands(program: Command): void {
   const storage = program.command("storage").description("look after the store of images and containers");
   storage
@@ -61,6 +61,24 @@ export function addStorageCommands(program: Command): void {
         String(image.containerIds.length),
       ]);
       printRows(options.json ?? false, usage, ["image", "size", "freed if removed", "containers"], rows);
+    });
+  storage
+    .command("partial")
+    .description("what interrupted pulls have left, for the next ones to go on from")
+    .option("--clear", "remove what no living process is at")
+    .action(async (flags: { clear?: boolean }, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions>();
+      await using store = await openLocalStore(options);
+      const found = store.partialDownloads();
+      const cleared = new Set<string>(flags.clear ? store.clearPartialDownloads() : []);
+      const shown = found.map(piece => ({ ...piece, cleared: cleared.has(piece.digest) }));
+      const rows = shown.map(piece => [
+        piece.digest,
+        formatBytes(piece.bytes),
+        formatAge(new Date(piece.changedMs)),
+        piece.cleared ? "removed" : piece.inUse ? "being fetched" : "kept",
+      ]);
+      printRows(options.json ?? false, shown, ["blob", "size", "changed", "state"], rows);
     });
   storage
     .command("gc")
