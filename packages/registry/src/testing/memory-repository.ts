@@ -12,10 +12,10 @@ export interface TestBlob {
 
 /** One repository of a test registry. */
 export class MemoryRepository {
-  readonly blobs = new Map<Digest, TestBlob>();
-  readonly manifests = new Map<Digest, { readonly bytes: Uint8Array; readonly mediaType: string }>();
-  readonly tags = new Map<string, Digest>();
-  readonly uploads = new Map<string, Buffer[]>();
+  readonly blobs: Map<Digest, TestBlob> = new Map();
+  readonly manifests: Map<Digest, { readonly bytes: Uint8Array; readonly mediaType: string }> = new Map();
+  readonly tags: Map<string, Digest> = new Map();
+  readonly uploads: Map<string, Buffer[]> = new Map();
 
   addBlob(blob: Uint8Array | TestBlob): Descriptor {
     const known =
