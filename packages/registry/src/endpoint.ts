@@ -100,7 +100,7 @@ export class Endpoint implements AsyncDisposable {
     return await retry(() => this.#authorized(request), {
       attempts: request.attempts ?? 4,
       signal: request.signal,
-      retryable: error => isPassing(error) && (retryAfterOf(error) ?? 0) <= maxWaitMs,
+      retryable: isPassing,
       waitMs: retryAfterOf,
     });
   }
@@ -223,10 +223,11 @@ export class Endpoint implements AsyncDisposable {
   }
 }
 
-/** Whether the same request may succeed a little later. */
+/** Whether the same request may succeed a little later, and not only after a long time that the registry asks for. */
 export function isPassing(error: unknown): boolean {
   return (
     isOcidError(error) &&
+    (retryAfterOf(error) ?? 0) <= maxWaitMs &&
     (error.code === "UNAVAILABLE" ||
       (error.code === "RESOURCE_EXHAUSTED" && error.details?.["status"] === 429))
   );

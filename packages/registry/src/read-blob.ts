@@ -70,6 +70,8 @@ async function requestRange(
     expect: [200, 206],
     what,
     byDigest: true,
+    // Who reads the range tries again.
+    attempts: 1,
     signal,
   });
   if (ranged && response.status === 200) {
