@@ -1,95 +1,76 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { unmountBelow } from "@ocid/testkit";
-import { describeBenchImage, makeBenchImage } from "./bench-image.ts";
+import { inputs, makeInput } from "./bench-inputs.ts";
+import { startContainerd } from "./containerd.ts";
+import { type Puller, pullers } from "./contestants.ts";
 import { type Cost, measure } from "./measure.ts";
 import type { WorkReport } from "./report.ts";
-import { findPeer, type WorkPlace } from "./work-place.ts";
+import type { Programs, WorkPlace } from "./work-place.ts";
 
-interface Contestant {
-  readonly name: string;
-  run(root: string, runRoot: string, image: string): Cost;
+/** Pull and unpack each input into an empty store; every contestant in each round, programs from a cold start. */
+export async function benchPull(
+  place: WorkPlace,
+  programs: Programs,
+  rounds: number,
+  wanted: readonly string[] = Object.keys(inputs),
+): Promise<readonly WorkReport[]> {
+  const reports: WorkReport[] = [];
+  for (const name of wanted) {
+    const plan = inputs[name];
+    if (plan === undefined) throw new Error(`no input ${name} (there are ${Object.keys(inputs).join(", ")})`);
+    const layout = join(place.inputs, name);
+    const facts = await makeInput(layout, plan);
+    const image = `${place.registry.host}/bench/${name}:1`;
+    await measure(
+      programs.ocic,
+      ["--tls-verify=false", "copy", `oci:${layout}:bench`, `docker://${image}`],
+      place.env,
+    );
+    rmSync(layout, { recursive: true });
+    await using containerd = await startContainerd(join(place.path, `containerd-${name}`));
+    const all = [...pullers(programs, place), ...(containerd ? [containerd] : [])];
+    const costs = await runRounds(place, all, image, rounds);
+    const size = `${facts.layers} layers, ${facts.entries} entries, ${(facts.compressedBytes / 1e6).toFixed(0)} MB compressed`;
+    reports.push({
+      work: `pull ${name}: ${size}, ${rounds} rounds`,
+      series: all.map((puller, at) => ({ name: puller.name, metrics: columns(costs[at]!) })),
+      goals: [
+        { metric: "wall", against: "skopeo", atMost: 0.33 },
+        { metric: "cpu", against: "skopeo", atMost: 0.33 },
+        { metric: "wall", against: "containerd (warm daemon)", atMost: 0.45 },
+        { metric: "rss", atMost: 150 },
+      ],
+    });
+  }
+  return reports;
 }
 
-/** Pull and unpack into an empty containers/storage store, each program from a cold start. */
-export async function benchPull(place: WorkPlace, ocic: string, rounds: number): Promise<WorkReport> {
-  const layout = join(place.path, "image");
-  await makeBenchImage(layout);
-  const image = `${place.registry.host}/bench/image:1`;
-  measure(ocic, ["--tls-verify=false", "copy", `oci:${layout}:bench`, `docker://${image}`], place.env);
-  const all = contestants(ocic, place.env);
+/** Every contestant in each round, one after the other, each into an empty directory. */
+export async function runRounds(
+  place: WorkPlace,
+  all: readonly Puller[],
+  image: string,
+  rounds: number,
+): Promise<readonly (readonly Cost[])[]> {
   const costs = all.map(() => [] as Cost[]);
-  for (let round = 0; round < rounds; round++) {
-    for (const [at, contestant] of all.entries()) {
-      const directory = join(place.path, `store-${round}-${at}`);
+  for (let round = 0; round < rounds; round++)
+    for (const [at, puller] of all.entries()) {
+      const directory = join(place.path, "store");
       mkdirSync(directory);
-      costs[at]!.push(contestant.run(join(directory, "r"), join(directory, "rr"), image));
+      costs[at]!.push(await puller.pull(directory, image));
       // Removed outside of the measurement; what is not yet written must not burden the next one.
       unmountBelow(directory);
       rmSync(directory, { recursive: true });
-      measure("sync", []);
+      await measure("sync", ["-f", place.path]);
     }
-  }
-  return {
-    work: `pull and unpack: ${describeBenchImage(layout)}, ${rounds} rounds, cold processes`,
-    series: all.map(({ name }, at) => ({
-      name,
-      wallS: costs[at]!.map(cost => cost.wallS),
-      cpuS: costs[at]!.map(cost => cost.cpuS),
-    })),
-  };
+  return costs;
 }
 
-function contestants(ocic: string, env: WorkPlace["env"]): readonly Contestant[] {
-  const skopeo = findPeer("skopeo");
-  const podman = findPeer("podman");
-  return [
-    {
-      name: "ocic pull (synced to disk)",
-      run: (root, runRoot, image) =>
-        measure(ocic, ["--root", root, "--runroot", runRoot, "pull", image], env),
-    },
-    ...(skopeo === undefined
-      ? []
-      : [
-          {
-            name: "skopeo to containers-storage",
-            run: (root: string, runRoot: string, image: string) =>
-              measure(
-                skopeo,
-                [
-                  "--insecure-policy",
-                  "copy",
-                  "--src-tls-verify=false",
-                  `docker://${image}`,
-                  `containers-storage:[overlay@${root}+${runRoot}]${image}`,
-                ],
-                env,
-              ),
-          },
-        ]),
-    ...(podman === undefined
-      ? []
-      : [
-          {
-            name: "podman pull",
-            run: (root: string, runRoot: string, image: string) =>
-              measure(
-                podman,
-                [
-                  "--root",
-                  root,
-                  "--runroot",
-                  runRoot,
-                  "--storage-driver",
-                  "overlay",
-                  "pull",
-                  "--tls-verify=false",
-                  image,
-                ],
-                env,
-              ),
-          },
-        ]),
-  ];
+export function columns(costs: readonly Cost[]): Readonly<Record<string, readonly number[]>> {
+  return {
+    wall: costs.map(({ wall }) => wall),
+    cpu: costs.map(({ cpu }) => cpu),
+    rss: costs.map(({ rss }) => rss),
+  };
 }

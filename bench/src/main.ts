@@ -1,31 +1,83 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { benchCopy, benchRepull } from "./bench-copy.ts";
+import { benchDaemon } from "./bench-daemon.ts";
+import { benchExec } from "./bench-exec.ts";
+import { benchGrowth } from "./bench-growth.ts";
+import { inputs } from "./bench-inputs.ts";
+import { benchList } from "./bench-list.ts";
 import { benchPull } from "./bench-pull.ts";
 import { benchStart } from "./bench-start.ts";
-import { formatReport, type WorkReport } from "./report.ts";
-import { findPeer, openWorkPlace } from "./work-place.ts";
+import { plotGrowth } from "./growth-plot.ts";
+import { formatReport, judge, type WorkReport } from "./report.ts";
+import { openWorkPlace, type Programs, peer, type WorkPlace } from "./work-place.ts";
 
-// `npm run bench`, `npm run bench -- pull start --rounds 5`: us and the peers on the same input in one run.
+// `npm run bench`, `npm run bench -- pull start --rounds 5`, `npm run bench -- pull:typical pull:zstd`.
 const repository = join(import.meta.dirname, "../..");
-const programs = {
+const results = join(repository, "bench/results");
+const programs: Programs = {
   ocic: join(repository, "apps/ocic/dist/ocic"),
   ocid: join(repository, "apps/ocid/dist/ocid"),
 };
+
+type Bench = (place: WorkPlace, programs: Programs, rounds: number) => Promise<readonly WorkReport[]>;
+
+const benches: Readonly<Record<string, Bench>> = {
+  pull: benchPull,
+  ...Object.fromEntries(
+    Object.keys(inputs).map(name => [
+      `pull:${name}`,
+      (place: WorkPlace, which: Programs, rounds: number) => benchPull(place, which, rounds, [name]),
+    ]),
+  ),
+  repull: benchRepull,
+  copy: benchCopy,
+  start: benchStart,
+  exec: benchExec,
+  list: benchList,
+  daemon: benchDaemon,
+  async growth(place) {
+    const { report, curves } = await benchGrowth(place, programs);
+    writeFileSync(join(results, "growth.svg"), plotGrowth(report.work, curves));
+    return [report];
+  },
+};
+
 const args = process.argv.slice(2);
 const roundsAt = args.indexOf("--rounds");
 const rounds = roundsAt === -1 ? 5 : Number(args[roundsAt + 1]);
-const wanted = args.filter((word, at) => !word.startsWith("--") && at !== roundsAt + 1);
+const words = args.filter((word, at) => !word.startsWith("--") && (roundsAt === -1 || at !== roundsAt + 1));
+const all = Object.keys(benches).filter(name => !name.includes(":"));
+const unknown = words.find(name => !(name in benches));
+if (unknown !== undefined || !(rounds >= 1)) {
+  console.error(
+    `bench: no work ${unknown ?? `of ${rounds} rounds`} (there are ${Object.keys(benches).join(", ")})`,
+  );
+  process.exit(2);
+}
+
+mkdirSync(results, { recursive: true });
+for (const helper of ["pigz", "igzip"])
+  console.log(`${helper} in PATH, which changes what peers do: ${peer(helper) ? "yes" : "no"}`);
+for (const name of ["skopeo", "podman", "containerd", "ctr", "runc"])
+  if (!peer(name)) console.log(`${name} is not here: not measured (BENCH_${name.toUpperCase()} can name it)`);
 
 const reports: WorkReport[] = [];
-await using place = await openWorkPlace();
-for (const helper of ["pigz", "igzip"])
-  console.log(`${helper} in PATH, which changes what peers do: ${findPeer(helper) ? "yes" : "no"}`);
-for (const peer of ["skopeo", "podman"])
-  if (!findPeer(peer)) console.log(`${peer} is not here: not measured`);
-if (wanted.length === 0 || wanted.includes("pull"))
-  reports.push(await benchPull(place, programs.ocic, rounds));
-if (wanted.length === 0 || wanted.includes("start"))
-  reports.push(await benchStart(place, programs, Math.max(rounds, 10)));
-console.log(`\n${reports.map(formatReport).join("\n")}`);
-mkdirSync(join(repository, "bench/results"), { recursive: true });
-writeFileSync(join(repository, "bench/results/latest.json"), JSON.stringify(reports, null, 2));
+{
+  await using place = await openWorkPlace();
+  for (const name of words.length > 0 ? words : all)
+    for (const report of await benches[name]!(place, programs, rounds)) {
+      reports.push(report);
+      console.log(`\n${formatReport(report)}`);
+    }
+}
+const verdicts = reports.flatMap(report => judge(report));
+console.log(`${verdicts.filter(({ met }) => met).length} of ${verdicts.length} goals met`);
+writeFileSync(
+  join(results, "latest.json"),
+  `${JSON.stringify(
+    reports.map(report => ({ ...report, goals: judge(report) })),
+    null,
+    2,
+  )}\n`,
+);

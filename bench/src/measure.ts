@@ -1,34 +1,95 @@
-import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 
-/** What a command took: seconds on the clock, and of processors with everything that it started. */
+/** What a command took. */
 export interface Cost {
-  readonly wallS: number;
-  readonly cpuS: number;
+  /** Seconds on the clock. */
+  readonly wall: number;
+  /** Seconds of processors, user and system, with everything that it started and waited for. */
+  readonly cpu: number;
+  /** MB of memory that the program itself had at most, looked at each 10 ms. */
+  readonly rss: number;
 }
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Runs a program to its end and measures it; a failure shows its output. */
-export function measure(
+export async function measure(
   program: string,
   args: readonly string[],
-  env: Readonly<Record<string, string | undefined>> = process.env,
-): Cost {
+  env: Environment = process.env,
+): Promise<Cost> {
   const before = childrenCpu();
   const start = performance.now();
-  const result = spawnSync(program, args, { encoding: "utf8", env: { ...env }, maxBuffer: 1 << 26 });
-  const wallS = (performance.now() - start) / 1000;
-  if (result.status !== 0)
-    throw new Error(`${program} ${args.join(" ")} failed: ${result.stderr || result.error?.message}`);
-  return { wallS, cpuS: childrenCpu() - before };
+  const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"], env: { ...env } });
+  let said = "";
+  child.stderr.on("data", chunk => {
+    said = (said + chunk).slice(-8_000);
+  });
+  let rss = 0;
+  const watch = setInterval(() => {
+    rss = Math.max(rss, peakMemory(child.pid));
+  }, 10);
+  try {
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once("error", reject);
+      child.once("close", resolve);
+    });
+    const wall = (performance.now() - start) / 1000;
+    if (code !== 0) throw new Error(`${program} ${args.join(" ")} failed: ${said}`);
+    return { wall, cpu: childrenCpu() - before, rss };
+  } finally {
+    clearInterval(watch);
+  }
 }
 
-/** Processor time of all children that have been waited for, in seconds (proc(5), fields 16 and 17; ticks of 10 ms). */
+function peakMemory(pid: number | undefined): number {
+  try {
+    return Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1000;
+  } catch {
+    return 0;
+  }
+}
+
+const ticks = 100;
+
+/** Processor seconds of all children that have been waited for (proc(5), stat, fields 16 and 17; ticks of 10 ms). */
 function childrenCpu(): number {
-  const fields = readFileSync("/proc/self/stat", "utf8").split(") ")[1]!.split(" ");
-  return (Number(fields[13]) + Number(fields[14])) / 100;
+  const fields = statOf("self");
+  return (Number(fields[13]) + Number(fields[14])) / ticks;
 }
 
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
+/** Processor seconds that a process itself has had, without its children. */
+export function ownCpu(pid: number): number {
+  const fields = statOf(pid);
+  return (Number(fields[11]) + Number(fields[12])) / ticks;
+}
+
+function statOf(pid: number | "self"): readonly string[] {
+  return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ");
+}
+
+/** MB of a process: what only it has and has written to, its proportional share, and all that is mapped. */
+export function memoryOf(pid: number): {
+  readonly privateDirty: number;
+  readonly pss: number;
+  readonly rss: number;
+} {
+  const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+  const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? 0) / 1000;
+  return { privateDirty: field("Private_Dirty"), pss: field("Pss"), rss: field("Rss") };
+}
+
+/** Processes whose command line has a text in it. */
+export function processesWith(text: string): readonly number[] {
+  return readdirSync("/proc")
+    .filter(name => /^\d+$/.test(name))
+    .filter(pid => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(text);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
 }

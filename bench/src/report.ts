@@ -1,34 +1,75 @@
-import { median } from "./measure.ts";
+import { median, quantile, ratioOf } from "./statistics.ts";
 
-/** One contestant's runs at a piece of work, in the order of the rounds. */
+/** One contestant's numbers by what was measured, in the order of the rounds. */
 export interface Series {
   readonly name: string;
-  readonly wallS: readonly number[];
-  readonly cpuS: readonly (number | undefined)[];
+  readonly metrics: Readonly<Record<string, readonly number[]>>;
+}
+
+/** What is wanted of our number: as it is, or as a ratio to a peer's. */
+export interface Goal {
+  readonly metric: string;
+  /** Default: the median. */
+  readonly share?: number;
+  /** Name of a peer's series, or `p50` for our own median. */
+  readonly against?: string;
+  readonly atMost?: number;
+  readonly atLeast?: number;
 }
 
 export interface WorkReport {
   readonly work: string;
+  /** Ours first. */
   readonly series: readonly Series[];
+  readonly goals: readonly Goal[];
 }
 
-/** Medians, spread, and our ratio to each peer: the median of the ratios within a round, because rounds differ. */
-export function formatReport({ work, series }: WorkReport): string {
+export interface Verdict extends Goal {
+  readonly value: number;
+  readonly met: boolean;
+}
+
+/** Goals against peers that are not here have no verdict. */
+export function judge({ series, goals }: WorkReport): readonly Verdict[] {
   const [ours, ...peers] = series;
-  const rows = series.map(({ name, wallS, cpuS }) => {
-    const cpu = cpuS.filter(value => value !== undefined);
-    return `  ${name.padEnd(34)} wall ${seconds(median(wallS))} (${seconds(Math.min(...wallS))} to ${seconds(Math.max(...wallS))})${cpu.length > 0 ? `   cpu ${seconds(median(cpu))}` : ""}`;
+  return goals.flatMap(goal => {
+    const values = ours?.metrics[goal.metric];
+    const theirs =
+      goal.against === "p50" ? values : peers.find(({ name }) => name === goal.against)?.metrics[goal.metric];
+    if (values === undefined || values.length === 0) return [];
+    if (goal.against !== undefined && (theirs === undefined || theirs.length === 0)) return [];
+    const share = goal.share ?? 0.5;
+    const value =
+      theirs === undefined
+        ? quantile(values, share)
+        : share === 0.5
+          ? ratioOf(values, theirs)
+          : quantile(values, share) / median(theirs);
+    const met = value <= (goal.atMost ?? Number.POSITIVE_INFINITY) && value >= (goal.atLeast ?? 0);
+    return [{ ...goal, value, met }];
   });
-  const ratios = peers.map(peer => {
-    const wall = median(ours!.wallS.map((value, round) => value / peer.wallS[round]!));
-    const pairs = ours!.cpuS.flatMap((value, round) =>
-      value !== undefined && peer.cpuS[round] ? [value / peer.cpuS[round]!] : [],
-    );
-    return `  ${ours!.name} / ${peer.name}: wall ${wall.toFixed(2)}${pairs.length > 0 ? `, cpu ${median(pairs).toFixed(2)}` : ""}`;
-  });
-  return [work, ...rows, ...ratios, ""].join("\n");
 }
 
-function seconds(value: number): string {
-  return value < 1 ? `${(value * 1000).toFixed(0)} ms` : `${value.toFixed(2)} s`;
+/** A table of medians with their spread, and beside each goal our number and whether it is met. */
+export function formatReport(report: WorkReport): string {
+  const rows = report.series.map(({ name, metrics }) => {
+    const cells = Object.entries(metrics)
+      .filter(([, values]) => values.length > 0)
+      .map(
+        ([metric, values]) =>
+          `${metric} ${short(median(values))} (${short(Math.min(...values))}-${short(Math.max(...values))})`,
+      );
+    return `  ${name.padEnd(34)} ${cells.join("   ")}`;
+  });
+  const goals = judge(report).map(({ metric, share, against, atMost, atLeast, value, met }) => {
+    const what = `${share === undefined ? "" : `p${share * 100} of `}${metric}${against === undefined ? "" : ` / ${against}`}`;
+    const wanted = atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
+    return `    ${met ? "met   " : "MISSED"} ${what}: ${short(value)} (goal: ${wanted})`;
+  });
+  return [report.work, ...rows, ...goals, ""].join("\n");
+}
+
+function short(value: number): string {
+  if (Math.abs(value) >= 100) return value.toFixed(0);
+  return value.toFixed(Math.abs(value) >= 10 ? 1 : 2);
 }

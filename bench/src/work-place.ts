@@ -4,40 +4,85 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { type DockerRegistry, startDockerRegistry, unmountBelow } from "@ocid/testkit";
 
+/** Paths of the executables that are measured. */
+export interface Programs {
+  readonly ocic: string;
+  readonly ocid: string;
+}
+
 /** A file system of the benchmark's own with a journal (a machine's own may distort), and a registry on loopback. */
 export interface WorkPlace extends AsyncDisposable {
   readonly path: string;
+  /** Where inputs are prepared. */
+  readonly inputs: string;
   readonly registry: DockerRegistry;
+  /** The same over HTTPS, with a certificate that nobody knows. */
+  readonly tlsRegistry: DockerRegistry;
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
 export async function openWorkPlace(): Promise<WorkPlace> {
   const root = mkdtempSync(join(tmpdir(), "ocid-bench-"));
   const disk = join(root, "disk");
-  const path = join(root, "mnt");
-  mkdirSync(path);
-  execFileSync("truncate", ["-s", "12G", disk]);
-  execFileSync("mkfs.ext4", ["-q", "-F", disk]);
+  const [path, inputs] = [join(root, "mnt"), join(root, "inputs")];
+  for (const directory of [path, inputs]) mkdirSync(directory);
+  execFileSync("truncate", ["-s", "16G", disk]);
+  execFileSync("mkfs.ext4", ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", disk]);
   execFileSync("mount", ["-o", "loop", disk, path]);
-  const registryDirectory = join(root, "registry");
-  mkdirSync(registryDirectory);
-  const registry = await startDockerRegistry({ directory: registryDirectory });
+  const registry = await openRegistry(join(root, "registry"));
+  const tlsRegistry = await openRegistry(join(root, "tls-registry"), makeCertificate(root));
   const conf = join(root, "registries.conf");
-  writeFileSync(conf, `[[registry]]\nlocation = "${registry.host}"\ninsecure = true\n`);
+  writeFileSync(
+    conf,
+    [registry, tlsRegistry]
+      .map(({ host }) => `[[registry]]\nlocation = "${host}"\ninsecure = true\n`)
+      .join("\n"),
+  );
   return {
     path,
+    inputs,
     registry,
+    tlsRegistry,
     env: { ...process.env, CONTAINERS_REGISTRIES_CONF: conf },
     async [Symbol.asyncDispose]() {
       await registry[Symbol.asyncDispose]();
+      await tlsRegistry[Symbol.asyncDispose]();
       unmountBelow(root);
       rmSync(root, { recursive: true, force: true });
     },
   };
 }
 
+interface Certificate {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+function openRegistry(directory: string, tls?: Certificate): Promise<DockerRegistry> {
+  mkdirSync(directory);
+  return startDockerRegistry(tls ? { directory, tls } : { directory });
+}
+
+function makeCertificate(root: string): Certificate {
+  const [certificate, key] = [join(root, "tls.crt"), join(root, "tls.key")];
+  const subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"];
+  const kind = [
+    "req",
+    "-x509",
+    "-newkey",
+    "ec",
+    "-pkeyopt",
+    "ec_paramgen_curve:P-256",
+    "-nodes",
+    "-days",
+    "2",
+  ];
+  execFileSync("openssl", [...kind, ...subject, "-keyout", key, "-out", certificate], { stdio: "ignore" });
+  return { certificate, key };
+}
+
 /** A peer's program: named by the environment (BENCH_SKOPEO, BENCH_PODMAN), or found in PATH; undefined when it is not here. */
-export function findPeer(name: string): string | undefined {
+export function peer(name: string): string | undefined {
   const named = process.env[`BENCH_${name.toUpperCase()}`];
   if (named !== undefined) return named;
   return (process.env["PATH"] ?? "")

@@ -1,0 +1,119 @@
+import { spawn } from "node:child_process";
+import { mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createImageClient, createRuntimeClient, NamespaceMode } from "@ocid/cri-api";
+import { makeBusyboxRootfs } from "@ocid/testkit";
+import { measure } from "./measure.ts";
+import type { Programs, WorkPlace } from "./work-place.ts";
+
+export type Runtime = ReturnType<typeof createRuntimeClient>;
+
+/** A daemon of the benchmark's own, and clients of it. */
+export interface Daemon extends AsyncDisposable {
+  readonly pid: number;
+  /** Milliseconds from its start until it said that it is ready. */
+  readonly readyMs: number;
+  readonly runtime: Runtime;
+  readonly images: ReturnType<typeof createImageClient>;
+}
+
+/** Starts a daemon on the state below `directory`, which an earlier one may have left. */
+export async function startDaemon(place: WorkPlace, programs: Programs, directory: string): Promise<Daemon> {
+  mkdirSync(join(directory, "net.d"), { recursive: true });
+  const log = join(directory, "ocid.log");
+  writeFileSync(log, "");
+  const fd = openSync(log, "a");
+  const socket = join(directory, "ocid.sock");
+  const places: Readonly<Record<string, string>> = {
+    root: "r",
+    runroot: "rr",
+    "state-dir": "state",
+    listen: "ocid.sock",
+    "cni-config-dir": "net.d",
+  };
+  const flags = Object.entries(places).flatMap(([flag, name]) => [`--${flag}`, join(directory, name)]);
+  const start = performance.now();
+  const child = spawn(programs.ocid, flags, { stdio: ["ignore", fd, fd], env: { ...place.env } });
+  for (let attempt = 0; !readFileSync(log, "utf8").includes("message=ready"); attempt++) {
+    if (attempt === 2_000) throw new Error(`ocid did not start:\n${readFileSync(log, "utf8")}`);
+    await sleep(5);
+  }
+  const readyMs = performance.now() - start;
+  const runtime = createRuntimeClient(socket);
+  const images = createImageClient(socket);
+  return {
+    pid: child.pid!,
+    readyMs,
+    runtime,
+    images,
+    async [Symbol.asyncDispose]() {
+      runtime[Symbol.dispose]();
+      images[Symbol.dispose]();
+      const ended = new Promise(resolve => child.once("exit", resolve));
+      child.kill("SIGTERM");
+      await ended;
+    },
+  };
+}
+
+/** Pushes a small image to start containers from; returns its name. */
+export async function pushBusybox(place: WorkPlace, programs: Programs): Promise<string> {
+  const image = `${place.registry.host}/bench/busybox:1`;
+  const rootfs = makeBusyboxRootfs(join(place.inputs, "busybox"));
+  const config = ["--cmd", '["sh"]', "--env", "PATH=/bin"];
+  await measure(
+    programs.ocic,
+    ["--tls-verify=false", "import", rootfs, `docker://${image}`, ...config],
+    place.env,
+  );
+  return image;
+}
+
+/** A pod without a network of its own, so that plugins do not count. */
+export function sandboxConfig(name: string) {
+  return {
+    metadata: { name, namespace: "bench", uid: `uid-${name}`, attempt: 0 },
+    linux: {
+      cgroupParent: "/ocid-bench",
+      securityContext: { namespaceOptions: { network: NamespaceMode.NODE, pid: NamespaceMode.CONTAINER } },
+    },
+  };
+}
+
+export interface StartedPod {
+  readonly podSandboxId: string;
+  readonly containerId: string;
+}
+
+/** A pod with one container, until the container runs (`start: false`: until it is created). */
+export async function startPod(
+  runtime: Runtime,
+  image: string,
+  name: string,
+  options: { readonly command?: readonly string[]; readonly start?: boolean } = {},
+): Promise<StartedPod> {
+  const config = sandboxConfig(name);
+  const { podSandboxId } = await runtime.runPodSandbox({ config });
+  const command = [...(options.command ?? ["sleep", "100000"])];
+  const container = { metadata: { name: "c", attempt: 0 }, image: { image }, command, linux: {} };
+  const { containerId } = await runtime.createContainer({
+    podSandboxId,
+    sandboxConfig: config,
+    config: container,
+  });
+  if (options.start !== false) await runtime.startContainer({ containerId });
+  return { podSandboxId, containerId };
+}
+
+export async function removePods(runtime: Runtime): Promise<void> {
+  for (const { id } of (await runtime.listPodSandbox({})).items)
+    await runtime.removePodSandbox({ podSandboxId: id });
+}
+
+/** Milliseconds that a piece of work takes. */
+export async function millisecondsOf(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
