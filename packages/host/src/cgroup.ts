@@ -1,4 +1,5 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { writeFile as writeLater } from "node:fs/promises";
 import { join, normalize } from "node:path";
 import { OcidError } from "@ocid/base";
 import { pidsOf, removeCgroupTree, tryRead } from "./cgroup-files.ts";
@@ -19,6 +20,8 @@ export interface Cgroup {
   create(): void;
   /** Moves a process with all its threads; NOT_FOUND when it has gone. */
   addProcess(pid: number): void;
+  /** The same beside the event loop: the kernel lets the first writer in a while wait 10 ms and more (RCU). */
+  moveProcess(pid: number): Promise<void>;
   /** Pids in it and, with `deep`, in those below. */
   processes(deep?: boolean): readonly number[];
   /** Kills everything in it and below; returns when nothing is left or throws DEADLINE_EXCEEDED (default 10 s). */
@@ -62,6 +65,14 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
     },
     addProcess(pid) {
       for (const directory of directories) writeFile(join(directory, "cgroup.procs"), String(pid));
+    },
+    async moveProcess(pid) {
+      for (const directory of directories) {
+        const file = join(directory, "cgroup.procs");
+        await writeLater(file, String(pid)).catch(error => {
+          throw systemErrorOf(error, "write", `${pid} to ${file}`);
+        });
+      }
     },
     processes: (deep = false) => [...new Set(everywhere.flatMap(directory => pidsOf(directory, deep)))],
     kill: options => killCgroup(cgroup, layout, options?.timeoutMs ?? 10_000, options?.signal),

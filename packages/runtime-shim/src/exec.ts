@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { rmSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { join } from "node:path";
-import { OcidError, writeAtomic } from "@ocid/base";
+import { OcidError } from "@ocid/base";
 import { cleanEnvironment, spawnProcess } from "@ocid/host";
 import type { RuntimeProcess } from "@ocid/spec";
 import type { ContainerFiles, ShimFiles } from "./container-files.ts";
@@ -27,7 +27,11 @@ export async function execSync(
   const session = join(files.directory, `exec-${randomBytes(8).toString("hex")}`);
   const processFile = `${session}.json`;
   const pidFile = `${session}.pid`;
-  await writeAtomic(processFile, JSON.stringify({ ...request.process, terminal: false }));
+  // Not synced: it means nothing once the command has ended.
+  writeFileSync(processFile, JSON.stringify({ ...request.process, terminal: false }), {
+    flag: "wx",
+    mode: 0o600,
+  });
   const child = spawnProcess({
     path: runtime.path,
     argv: [runtime.path, "--root", runtime.root, "exec", "--process", processFile, "--pid-file", pidFile, id],

@@ -56,9 +56,9 @@ export async function launchMonitor(
   const abort = () => child.kill("SIGKILL");
   request.signal?.addEventListener("abort", abort, { once: true });
   try {
-    if (request.cgroupPath !== undefined) moveToCgroup(openCgroup(request.cgroupPath), child.pid);
     const said = firstLine(sync!);
     const complained = tail(stderr!);
+    if (request.cgroupPath !== undefined) await moveToCgroup(openCgroup(request.cgroupPath), child.pid);
     start!.end(Buffer.from([0]));
     const end = await child.exited;
     request.signal?.throwIfAborted();
@@ -96,9 +96,9 @@ function monitorArguments(
   ];
 }
 
-function moveToCgroup(cgroup: Cgroup, pid: number): void {
+async function moveToCgroup(cgroup: Cgroup, pid: number): Promise<void> {
   cgroup.create();
-  cgroup.addProcess(pid);
+  await cgroup.moveProcess(pid);
 }
 
 /** Tells the monitor through its fifo: `1 H W` resizes the terminal, `2 0 0` opens the log again. */

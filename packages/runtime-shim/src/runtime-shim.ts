@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { KeyedLock, type Logger, OcidError, silentLogger, writeAtomic } from "@ocid/base";
 import {
@@ -124,7 +124,8 @@ export class RuntimeShim implements AsyncDisposable {
       try {
         mkdirSync(files.bundle, { recursive: true, mode: 0o700 });
         await this.#files.writeRecord(record);
-        await writeAtomic(files.config, JSON.stringify(launch.spec));
+        // Not synced: whatever loses it, a machine that goes down, ends the container with it.
+        writeFileSync(files.config, JSON.stringify(launch.spec), { flag: "wx", mode: 0o600 });
         rmSync(files.exit, { force: true });
         this.#watch.forget(launch.id);
         const { pid } = await launchMonitor(this.#files, files, {
