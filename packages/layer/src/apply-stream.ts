@@ -2,13 +2,8 @@ import { createHash } from "node:crypto";
 import { OcidError } from "@ocid/base";
 import { type DiffId, type Digest, digestAlgorithm, finishDigest } from "@ocid/spec";
 import { type Compression, detectCompression, unsupportedCompression } from "./compression.ts";
-import { Crc64 } from "./crc64.ts";
-import { entryPath } from "./entry-path.ts";
-import { Extractor } from "./extractor.ts";
+import { PlainLayer, type PlainSink } from "./plain-layer.ts";
 import { SyncZlib } from "./sync-zlib.ts";
-import { show, type TarHeader } from "./tar-header.ts";
-import { TarParser, type TarSink } from "./tar-parser.ts";
-import { TarSplitWriter } from "./tar-split-writer.ts";
 
 export interface LayerLimits {
   /** Most bytes of the uncompressed tar. Default 128 GiB. */
@@ -43,36 +38,24 @@ export interface AppliedLayer {
   readonly entries: number;
 }
 
-const bufferBytes = 256 * 1024;
-
 /**
- * Applies a layer from its blob's bytes as they come: digest, inflate, digest again, parse, write, all before `write`
- * returns. Nothing of it may be used before `finish` has.
+ * Applies a layer from its blob's bytes as they come: digest and inflate before `write` returns, and hand the tar on to
+ * the sink. Nothing of it may be used before `finish` has.
  */
-export class LayerStream implements TarSink {
+export class LayerStream {
   readonly #target: LayerTarget;
   readonly #blobHash: ReturnType<typeof createHash>;
-  readonly #tarHash = createHash("sha256");
-  readonly #crc = new Crc64(bufferBytes);
-  readonly #parser = new TarParser(this);
-  readonly #extractor: Extractor;
-  readonly #split: TarSplitWriter | undefined;
-  readonly #names = new Set<string>();
-  readonly #uids = new Set<number>();
-  readonly #gids = new Set<number>();
+  readonly #sink: PlainSink;
   #compression: Compression | undefined;
   #start: Buffer = Buffer.alloc(0);
   #zlib: SyncZlib | undefined;
   #received = 0;
-  #diffSize = 0;
-  #entry: TarHeader | undefined;
-  #entries = 0;
 
-  constructor(target: LayerTarget) {
+  /** `sink`: where the tar goes. Default: it is unpacked in this thread. */
+  constructor(target: LayerTarget, sink: PlainSink = new PlainLayer(target)) {
     this.#target = target;
     this.#blobHash = createHash(digestAlgorithm(target.digest));
-    this.#extractor = new Extractor(target.directory);
-    this.#split = target.tarSplitPath === undefined ? undefined : new TarSplitWriter(target.tarSplitPath);
+    this.#sink = sink;
   }
 
   /** Bytes of the blob taken so far. */
@@ -94,7 +77,7 @@ export class LayerStream implements TarSink {
     if (this.#start.byteLength >= 6) this.#begin();
   }
 
-  finish(): AppliedLayer {
+  async finish(): Promise<AppliedLayer> {
     const { digest, size, diffId } = this.#target;
     if (this.#received !== size)
       throw new OcidError(
@@ -108,81 +91,28 @@ export class LayerStream implements TarSink {
         reason: "DigestMismatch",
       });
     if (this.#compression === undefined) this.#begin();
-    this.#zlib?.finish(this.#plain);
-    this.#parser.finish();
-    const foundDiffId = finishDigest(this.#tarHash) as DiffId;
-    if (diffId !== undefined && foundDiffId !== diffId) {
+    this.#zlib?.finish(this.#take);
+    const plain = await this.#sink.finish();
+    if (diffId !== undefined && plain.diffId !== diffId)
       throw new OcidError(
         "DATA_LOSS",
-        `layer ${digest} unpacks to ${foundDiffId}, but the image's config says ${diffId}`,
+        `layer ${digest} unpacks to ${plain.diffId}, but the image's config says ${diffId}`,
         { reason: "DiffIdMismatch" },
       );
-    }
-    this.#extractor.finish();
-    this.#split?.finish({ sync: false });
-    return {
-      digest,
-      size,
-      diffId: foundDiffId,
-      diffSize: this.#diffSize,
-      compression: this.#compression ?? "none",
-      uids: sorted(this.#uids),
-      gids: sorted(this.#gids),
-      entries: this.#entries,
-    };
+    return { digest, size, compression: this.#compression ?? "none", ...plain };
   }
 
-  close(): void {
+  /** Lets go of everything; afterwards nothing writes to the layer's directory any more. */
+  async close(): Promise<void> {
     this.#zlib?.close();
-    this.#extractor.close();
-    this.#split?.close();
-  }
-
-  raw(bytes: Uint8Array): void {
-    this.#split?.raw(bytes);
-  }
-
-  entry(header: TarHeader): void {
-    if (++this.#entries > (this.#target.maxEntries ?? 5_000_000))
-      throw new OcidError(
-        "RESOURCE_EXHAUSTED",
-        `layer ${this.#target.digest} has more than ${this.#target.maxEntries ?? 5_000_000} entries`,
-      );
-    const path = entryPath(header.name);
-    // A second entry of a name could not be rebuilt from the files on disk; other users of the store refuse it too.
-    if (this.#names.has(path))
-      throw new OcidError("INVALID_ARGUMENT", `archive has two entries with the name ${show(header.name)}`, {
-        reason: "DuplicateEntry",
-      });
-    this.#names.add(path);
-    if (!path.slice(path.lastIndexOf("/") + 1).startsWith(".wh.")) {
-      this.#uids.add(header.uid);
-      this.#gids.add(header.gid);
-    }
-    this.#extractor.entry(header);
-    this.#entry = header;
-    this.#crc.reset();
-  }
-
-  content(bytes: Uint8Array): void {
-    this.#extractor.content(bytes);
-    // A sparse file's stored bytes are kept whole: they cannot be told from the file on disk.
-    if (this.#entry?.sparse) this.#split?.raw(bytes);
-    else if (this.#split) this.#crc.update(bytes);
-  }
-
-  endEntry(): void {
-    this.#extractor.endEntry();
-    const entry = this.#entry;
-    if (entry && this.#split && !entry.sparse)
-      this.#split.file(entry.name, entry.size, entry.size > 0 ? this.#crc.digest() : undefined);
-    this.#entry = undefined;
+    await this.#sink.close();
   }
 
   #begin(): void {
     this.#compression = detectCompression(this.#start);
-    if (this.#compression === "gzip") this.#zlib = new SyncZlib("gunzip", this.#crc.buffer);
-    else if (this.#compression === "zstd") this.#zlib = new SyncZlib("unzstd", this.#crc.buffer);
+    const output = () => this.#sink.next();
+    if (this.#compression === "gzip") this.#zlib = new SyncZlib("gunzip", output);
+    else if (this.#compression === "zstd") this.#zlib = new SyncZlib("unzstd", output);
     else if (this.#compression !== "none") throw unsupportedCompression(this.#compression);
     const start = this.#start;
     this.#start = Buffer.alloc(0);
@@ -190,27 +120,15 @@ export class LayerStream implements TarSink {
   }
 
   #inflate(chunk: Uint8Array): void {
-    if (this.#zlib) return this.#zlib.write(chunk, this.#plain);
-    for (let at = 0; at < chunk.byteLength; at += bufferBytes) {
-      const piece = chunk.subarray(at, at + bufferBytes);
-      this.#crc.buffer.set(piece);
-      this.#plain(this.#crc.buffer.subarray(0, piece.byteLength));
+    if (this.#zlib) return this.#zlib.write(chunk, this.#take);
+    for (let at = 0; at < chunk.byteLength; ) {
+      const output = this.#sink.next();
+      const piece = chunk.subarray(at, at + output.byteLength);
+      output.set(piece);
+      this.#take(output.subarray(0, piece.byteLength));
+      at += piece.byteLength;
     }
   }
 
-  readonly #plain = (piece: Uint8Array): void => {
-    this.#diffSize += piece.byteLength;
-    const limit = this.#target.maxBytes ?? 128 * 1024 ** 3;
-    if (this.#diffSize > limit)
-      throw new OcidError(
-        "RESOURCE_EXHAUSTED",
-        `layer ${this.#target.digest} unpacks to more than ${limit} bytes`,
-      );
-    this.#tarHash.update(piece);
-    this.#parser.write(piece);
-  };
-}
-
-function sorted(values: ReadonlySet<number>): readonly number[] {
-  return [...values].sort((a, b) => a - b);
+  readonly #take = (piece: Uint8Array): void => this.#sink.take(piece.byteLength);
 }

@@ -11,13 +11,22 @@ Sixty-four-bit integers make that a job for WebAssembly; the module is assembled
 
 /** The part of WebAssembly's interface that is used here; the types of Node leave it to those of browsers. */
 declare const WebAssembly: {
-  readonly Memory: new (limits: { readonly initial: number }) => { readonly buffer: ArrayBuffer };
+  readonly Memory: new (limits: {
+    readonly initial: number;
+    readonly maximum: number;
+    readonly shared: true;
+  }) => SumMemory;
   readonly Module: new (bytes: Uint8Array) => object;
   readonly Instance: new (
     module: object,
     imports: object,
   ) => { readonly exports: Readonly<Record<string, unknown>> };
 };
+
+/** Memory that threads can share, in which a sum is made. */
+export interface SumMemory {
+  readonly buffer: SharedArrayBuffer;
+}
 
 const i64 = 0x7e;
 const i32 = 0x7f;
@@ -183,6 +192,10 @@ const body = [
   op.end,
 ];
 
+const pageBytes = 65_536;
+const stateBytes = 64;
+const maxPages = 64;
+
 const module = new Uint8Array([
   0x00,
   0x61,
@@ -193,26 +206,31 @@ const module = new Uint8Array([
   0,
   0,
   ...section(1, [1, 0x60, 2, i32, i32, 0]),
-  ...section(2, [1, 1, 0x65, 1, 0x6d, 2, 0, 1]), // import "e" "m" (memory 1)
+  ...section(2, [1, 1, 0x65, 1, 0x6d, 2, 3, 1, ...unsignedLeb(maxPages)]), // import "e" "m" (shared memory)
   ...section(3, [1, 0]),
   ...section(7, [1, 1, 0x66, 0, 0]), // export "f"
   ...section(10, [1, ...unsignedLeb(body.length), ...body]),
 ]);
 
-const pageBytes = 65_536;
-const stateBytes = 64;
+/** Memory for `bytes` of content, which begin at `contentAt`. */
+export function sumMemory(bytes: number): SumMemory {
+  const pages = Math.ceil((bytes + stateBytes) / pageBytes);
+  return new WebAssembly.Memory({ initial: pages, maximum: Math.max(pages, maxPages), shared: true });
+}
 
-/** Sums over bytes that lie in `buffer`, without copying them. */
+/** Where in a memory content may lie; before it is the sum's own state. */
+export const contentAt = stateBytes;
+
+/** Sums over bytes that lie in its memory, without copying them. One at a time uses a memory. */
 export class Crc64 {
   /** Whoever produces the bytes puts them here. */
   readonly buffer: Uint8Array;
   readonly #state: Uint8Array;
   readonly #sum: (address: number, length: number) => void;
 
-  constructor(bufferBytes = 262_144) {
-    const memory = new WebAssembly.Memory({ initial: Math.ceil((bufferBytes + stateBytes) / pageBytes) });
+  constructor(memory: SumMemory = sumMemory(262_144)) {
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module), { e: { m: memory } });
-    this.buffer = new Uint8Array(memory.buffer, stateBytes, bufferBytes);
+    this.buffer = new Uint8Array(memory.buffer, stateBytes, 262_144);
     this.#state = new Uint8Array(memory.buffer, 0, 8);
     this.#sum = instance.exports["f"] as (address: number, length: number) => void;
     this.reset();
@@ -222,7 +240,7 @@ export class Crc64 {
     this.#state.fill(0xff);
   }
 
-  /** Adds a view of `buffer`. */
+  /** Adds a view of the memory. */
   update(view: Uint8Array): void {
     this.#sum(view.byteOffset, view.byteLength);
   }

@@ -75,9 +75,9 @@ async function runOnce(
       await readSource(job.source, stream.received, job.size, hooks, take);
     }
     hooks.signal.throwIfAborted();
-    return stream.finish();
+    return await stream.finish();
   } finally {
-    stream.close();
+    await stream.close();
   }
 }
 

@@ -42,11 +42,11 @@ export class SyncZlib {
   readonly #handle: ZlibHandle;
   readonly #state: Uint32Array;
   readonly #kind: ZlibKind;
-  readonly #output: Uint8Array;
+  readonly #output: () => Uint8Array;
   #error: OcidError | undefined;
 
-  /** `output` is where results are put; it is used again for each of them. */
-  constructor(kind: ZlibKind, output: Uint8Array) {
+  /** `output` says where the next result is put: each time anew, also after a turn that had none. */
+  constructor(kind: ZlibKind, output: () => Uint8Array) {
     const engine = engines[kind]() as unknown as ZlibEngine;
     if (!engine._handle || !engine._writeState)
       throw new OcidError("UNIMPLEMENTED", "this version of Node has no synchronous zlib handle");
@@ -81,9 +81,9 @@ export class SyncZlib {
   }
 
   #run(flush: number, chunk: Uint8Array, take: (piece: Uint8Array) => void): void {
-    const output = this.#output;
     let at = 0;
     for (;;) {
+      const output = this.#output();
       const left = chunk.byteLength - at;
       this.#handle.writeSync(flush, chunk, at, left, output, 0, output.byteLength);
       if (this.#error) throw this.#error;

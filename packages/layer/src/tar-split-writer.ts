@@ -17,7 +17,8 @@ export class TarSplitWriter {
 
   constructor(path: string) {
     this.#fd = openSync(path, "wx", 0o600);
-    this.#zlib = new SyncZlib("gzip", Buffer.allocUnsafe(64 * 1024));
+    const output = Buffer.allocUnsafe(64 * 1024);
+    this.#zlib = new SyncZlib("gzip", () => output);
   }
 
   /** Bytes of the archive that are no file's content. */
