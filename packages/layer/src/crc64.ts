@@ -219,7 +219,7 @@ export function sumMemory(bytes: number): SumMemory {
 }
 
 /** Where in a memory content may lie; before it is the sum's own state. */
-export const contentAt = stateBytes;
+export const contentAt: number = stateBytes;
 
 /** Sums over bytes that lie in its memory, without copying them. One at a time uses a memory. */
 export class Crc64 {

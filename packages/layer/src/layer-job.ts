@@ -7,11 +7,14 @@ import { type AppliedLayer, LayerStream, type LayerTarget } from "./apply-stream
 import { downloadInParts, parallelBytes, replay } from "./download-in-parts.ts";
 import { downloadBlob } from "./http-blob.ts";
 import { PartialBlob } from "./partial-blob.ts";
+import { Refused, RemotePlainLayer } from "./remote-plain-layer.ts";
 
 export interface LayerJob extends LayerTarget {
   readonly source: BlobSource;
   /** Files `<path>.<offset>` keep the blob's bytes as they come, so that a killed download can go on; removed on success. */
   readonly partialPath?: string;
+  /** Unpacks in a thread of its own, while this one inflates what follows. Default false. */
+  readonly twoThreads?: boolean;
 }
 
 export interface JobHooks {
@@ -21,7 +24,7 @@ export interface JobHooks {
 }
 
 /**
- * Fetches, verifies and applies a layer in this thread. What a killed download has left is gone on from; when it, or a
+ * Fetches, verifies and applies a layer. What a killed download has left is gone on from; when it, or a
  * download in several parts, turns out wrong, the layer is fetched once more from its start over one connection.
  */
 export async function runLayerJob(job: LayerJob, hooks: JobHooks): Promise<AppliedLayer> {
@@ -53,7 +56,7 @@ async function runOnce(
   partial: PartialBlob | undefined,
   lanes: number,
 ): Promise<AppliedLayer> {
-  const stream = new LayerStream(job);
+  const stream = new LayerStream(job, job.twoThreads ? new RemotePlainLayer(job) : undefined);
   const deliver = (chunk: Uint8Array) => {
     stream.write(chunk);
     hooks.onBytes(stream.received);
@@ -76,6 +79,8 @@ async function runOnce(
     }
     hooks.signal.throwIfAborted();
     return await stream.finish();
+  } catch (error) {
+    throw error instanceof Refused ? await error.reason() : error;
   } finally {
     await stream.close();
   }

@@ -1,4 +1,4 @@
-import { type ErrorCode, OcidError } from "@ocid/base";
+import { codeOf, type ErrorCode, isOcidError, messageOf, OcidError } from "@ocid/base";
 import type { BlobSource, HttpBlobSource } from "@ocid/spec";
 import type { AppliedLayer, LayerTarget } from "./apply-stream.ts";
 
@@ -13,6 +13,7 @@ export type ToWorker =
       readonly type: "apply";
       readonly target: LayerTarget;
       readonly partialPath?: string;
+      readonly twoThreads: boolean;
       readonly source: SourceMessage;
     }
   | { readonly type: "abort" }
@@ -36,4 +37,10 @@ export interface ErrorMessage {
 
 export function fromErrorMessage(error: ErrorMessage): OcidError {
   return new OcidError(error.code, error.message, { reason: error.reason, details: error.details });
+}
+
+export function toErrorMessage(error: unknown): ErrorMessage {
+  if (isOcidError(error))
+    return { code: error.code, message: error.message, reason: error.reason, details: error.details };
+  return { code: codeOf(error, "INTERNAL"), message: messageOf(error) };
 }

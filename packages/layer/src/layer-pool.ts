@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { setImmediate } from "node:timers/promises";
 import type { Worker } from "node:worker_threads";
 import { codeOf, isOcidError, messageOf, OcidError, Semaphore } from "@ocid/base";
 import { launchWorker } from "@ocid/host";
@@ -18,7 +19,7 @@ export interface ApplyLayerRequest extends LayerTarget {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Threads that fetch and apply layers, one whole layer each. */
+/** Threads that fetch and apply layers, one whole layer each; one that outweighs all others gets a second to unpack. */
 export interface LayerPool extends AsyncDisposable {
   /**
    * Fetches, verifies and unpacks a layer into an empty directory. Fails with DATA_LOSS for wrong bytes,
@@ -33,6 +34,7 @@ export function createLayerPool(options: { readonly threads?: number | undefined
   const places = new Semaphore(threads);
   const idle: { readonly worker: Worker; readonly timer: NodeJS.Timeout }[] = [];
   const busy = new Set<Worker>();
+  const unfinished = new Set<ApplyLayerRequest>();
   const take = (): Worker => {
     const kept = idle.pop();
     clearTimeout(kept?.timer);
@@ -56,11 +58,15 @@ export function createLayerPool(options: { readonly threads?: number | undefined
   };
   return {
     async apply(request) {
+      unfinished.add(request);
+      using _request = { [Symbol.dispose]: () => void unfinished.delete(request) };
       using _place = await places.acquire(request.signal);
+      // The other layers of an image come in by then.
+      await setImmediate();
       const worker = take();
       let usable = true;
       try {
-        return await runOn(worker, request);
+        return await runOn(worker, request, isLarge(request, unfinished));
       } catch (error) {
         usable = !isOcidError(error) || error.reason !== "WorkerEnded";
         throw error;
@@ -77,7 +83,16 @@ export function createLayerPool(options: { readonly threads?: number | undefined
   };
 }
 
-function runOn(worker: Worker, request: ApplyLayerRequest): Promise<AppliedLayer> {
+const worthTwoThreads = 4 * 1024 * 1024;
+
+/** Whether a layer would go on alone when all others are done: it decides when the image is there. */
+function isLarge(request: ApplyLayerRequest, unfinished: ReadonlySet<ApplyLayerRequest>): boolean {
+  let others = -request.size;
+  for (const { size } of unfinished) others += size;
+  return request.size >= worthTwoThreads && request.size > others;
+}
+
+function runOn(worker: Worker, request: ApplyLayerRequest, twoThreads: boolean): Promise<AppliedLayer> {
   const { source, onBytes, signal, partialPath, ...target } = request;
   const post = (message: ToWorker) => worker.postMessage(message);
   return new Promise((resolve, reject) => {
@@ -126,6 +141,7 @@ function runOn(worker: Worker, request: ApplyLayerRequest): Promise<AppliedLayer
     post({
       type: "apply",
       target,
+      twoThreads,
       source: travelling(source),
       ...(partialPath === undefined ? {} : { partialPath }),
     });

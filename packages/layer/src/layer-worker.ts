@@ -1,13 +1,12 @@
 import { parentPort } from "node:worker_threads";
-import { codeOf, isOcidError, messageOf } from "@ocid/base";
 import type { BlobSource } from "@ocid/spec";
 import { runLayerJob } from "./layer-job.ts";
 import {
-  type ErrorMessage,
   type FromWorker,
   fromErrorMessage,
   type SourceMessage,
   type ToWorker,
+  toErrorMessage,
 } from "./layer-messages.ts";
 
 // Applies one layer at a time; the pool sends the next when this one is done.
@@ -31,6 +30,7 @@ async function apply(job: Extract<ToWorker, { type: "apply" }>): Promise<void> {
       {
         ...job.target,
         source: localSource(job.source),
+        twoThreads: job.twoThreads,
         ...(job.partialPath === undefined ? {} : { partialPath: job.partialPath }),
       },
       {
@@ -46,7 +46,7 @@ async function apply(job: Extract<ToWorker, { type: "apply" }>): Promise<void> {
     send({ type: "bytes", bytes: applied.size });
     send({ type: "done", applied });
   } catch (error) {
-    send({ type: "failed", error: errorMessage(error) });
+    send({ type: "failed", error: toErrorMessage(error) });
   }
 }
 
@@ -83,10 +83,4 @@ async function ask(question: FromWorker): Promise<ToWorker> {
   answered = undefined;
   if (message.type === "abort") throw abort.signal.reason;
   return message;
-}
-
-function errorMessage(error: unknown): ErrorMessage {
-  if (isOcidError(error))
-    return { code: error.code, message: error.message, reason: error.reason, details: error.details };
-  return { code: codeOf(error, "INTERNAL"), message: messageOf(error) };
 }

@@ -85,6 +85,10 @@ export class PlainLayer implements PlainSink, TarSink {
   }
 
   async close(): Promise<void> {
+    this.closeNow();
+  }
+
+  closeNow(): void {
     this.#extractor.close();
     this.#split?.close();
   }
