@@ -117,8 +117,9 @@ export class Authorizer {
     const { registry, insecure } = this.#options;
     const refuse = (why: string) =>
       new OcidError(
-        "UNAVAILABLE",
+        "FAILED_PRECONDITION",
         `${registry} names a token server ${why}: ${JSON.stringify(realm.slice(0, 100))}`,
+        { reason: "TokenServerRefused" },
       );
     if (!URL.canParse(realm) || !/^https?:$/.test(new URL(realm).protocol)) throw refuse("that is no URL");
     const url = new URL(realm);
