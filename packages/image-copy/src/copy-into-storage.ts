@@ -1,9 +1,10 @@
-import { linkSignal, messageOf, OcidError } from "@ocid/base";
+import { isOcidError, linkSignal, messageOf, OcidError } from "@ocid/base";
 import {
   type Descriptor,
   type DiffId,
   type Digest,
   digestHex,
+  type ImageConfig,
   type ImageManifest,
   mediaTypes,
   parseImageConfig,
@@ -30,7 +31,7 @@ interface StorageCopy extends CallOptions {
  * published from the base up as they become ready; the image last.
  */
 export async function copyIntoStorage(copy: StorageCopy): Promise<ImageRecord> {
-  const { source, destination, image, meter, signal } = copy;
+  const { source, image, meter, signal } = copy;
   const { config: configDescriptor, layers } = image.parsed;
   const configBytes = await readImageConfig(copy);
   const config = parseImageConfig(configBytes);
@@ -43,18 +44,38 @@ export async function copyIntoStorage(copy: StorageCopy): Promise<ImageRecord> {
   refuseForeignLayers(layers, source.name);
   meter.expect([configDescriptor, ...layers]);
   meter.done(configDescriptor, false);
-  await copyLayers(copy, image.parsed, stack);
-  signal?.throwIfAborted();
+  const publish = async () => {
+    await copyLayers(copy, image.parsed, stack);
+    signal?.throwIfAborted();
+    return await putImage(copy, { bytes: configBytes, config }, stack);
+  };
+  try {
+    return await publish();
+  } catch (error) {
+    // Until the image's record holds its layers, another program may remove those that nothing else needs: once more,
+    // for those that are missing now.
+    if (!isOcidError(error) || error.reason !== "LayerMissing") throw error;
+    signal?.throwIfAborted();
+    return await publish();
+  }
+}
+
+async function putImage(
+  { destination, image, signal }: StorageCopy,
+  { bytes, config }: { readonly bytes: Uint8Array; readonly config: ImageConfig },
+  stack: readonly DiffId[],
+): Promise<ImageRecord> {
   const { index, manifest } = image;
+  const configDigest = image.parsed.config.digest;
   return await onSide("destination", destination.name, () =>
     destination.store.putImage(
       {
-        id: digestHex(configDescriptor.digest),
+        id: digestHex(configDigest),
         names: destination.names,
         stack,
         created: isTimestamp(config.created) ? config.created : undefined,
         bigData: [
-          { key: configDescriptor.digest, bytes: configBytes },
+          { key: configDigest, bytes },
           ...(index ? [{ key: `manifest-${index.descriptor.digest}`, bytes: index.bytes }] : []),
           { key: `manifest-${manifest.descriptor.digest}`, bytes: manifest.bytes },
           { key: "manifest", bytes: manifest.bytes },

@@ -1,5 +1,5 @@
 import { randomInt } from "node:crypto";
-import { existsSync, fstatSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { existsSync, fstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type FileLock, tryLockFile } from "@ocid/host";
@@ -19,7 +19,13 @@ export function openStaging(parent: string): StagingDirectory {
     const path = join(parent, `temp-dir-${number}`);
     const lock = tryLockPath(lockPath);
     if (!lock) continue;
-    mkdirSync(path, { mode: 0o700 });
+    try {
+      mkdirSync(path, { mode: 0o700 });
+    } catch (error) {
+      rmSync(lockPath, { force: true });
+      lock.release();
+      throw error;
+    }
     return { path, [Symbol.asyncDispose]: () => removeStaging(parent, String(number), lock) };
   }
 }

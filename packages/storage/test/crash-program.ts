@@ -22,6 +22,15 @@ switch (operation) {
     await store.mountContainer(container);
     break;
   }
+  case "mount":
+    await store.unmountImage(await store.mountImage("localhost/crash:1"));
+    break;
+  case "commit":
+    await store.commitContainer(container, {
+      names: ["localhost/committed:1"],
+      created: "2024-05-06T07:08:09Z",
+    });
+    break;
   case "delete":
     await store.removeContainer(container);
     break;

@@ -87,6 +87,8 @@ describe.each([
   { operation: "remove", before: "one-image", images: [0, 1], repeat: "remove" },
   { operation: "create", before: "one-image", images: [1], repeat: "create" },
   { operation: "delete", before: "one-container", images: [1], repeat: "delete" },
+  { operation: "mount", before: "one-image", images: [1], repeat: "mount" },
+  { operation: "commit", before: "one-container", images: [1, 2], repeat: "commit" },
 ])("killed at each step of $operation", ({ operation, before, images, repeat }) => {
   beforeAll(async () => {
     if (before === "empty") return;

@@ -120,7 +120,7 @@ export function buildImage(layers: readonly Blob[]): Built {
 /** Stages, publishes and names an image, as a pull does. */
 export async function storeImage(store: Store, name: string, layers: readonly Blob[]): Promise<Built> {
   const image = buildImage(layers);
-  const staged = await Promise.all(
+  const staging = await Promise.allSettled(
     layers.map(layer =>
       store.stageLayer({
         descriptor: layer.descriptor,
@@ -129,9 +129,11 @@ export async function storeImage(store: Store, name: string, layers: readonly Bl
       }),
     ),
   );
-  for (const [at, layer] of staged.entries()) {
-    await using _layer = layer;
-    await store.commitLayer(layer, image.stack.slice(0, at));
+  await using staged = new AsyncDisposableStack();
+  for (const result of staging) if (result.status === "fulfilled") staged.use(result.value);
+  for (const [at, result] of staging.entries()) {
+    if (result.status === "rejected") throw result.reason;
+    await store.commitLayer(result.value, image.stack.slice(0, at));
   }
   await store.putImage({
     id: image.id,
