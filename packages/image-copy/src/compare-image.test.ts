@@ -1,5 +1,5 @@
 import { OcidError } from "@ocid/base";
-import type { Digest, Reference } from "@ocid/spec";
+import type { Descriptor, Digest, Reference } from "@ocid/spec";
 import { describe, expect, it } from "vitest";
 import { compareImage } from "./compare-image.ts";
 import { copyImage } from "./copy-image.ts";
@@ -24,6 +24,7 @@ function registryWith(served: ImageSource | OcidError) {
     asked,
     resolve: async (reference: Reference) => (await get("HEAD", reference)).descriptor,
     fetchManifest: (reference: Reference) => get("GET", reference),
+    openBlob: (_: Reference, descriptor: Descriptor) => (served as ImageSource).openBlob(descriptor),
   };
 }
 
@@ -57,6 +58,17 @@ describe("compareImage", () => {
       verdict: "stale",
       localDigest: old.manifest.descriptor.digest,
       remoteDigest: now.manifest.descriptor.digest,
+      since: "2024-01-02T03:04:05.678Z",
+    });
+    const index = makeTestIndex([{ image: now, platform: arm64 }]);
+    const registry = registryWith(index);
+    expect(await compareImage(registry, image, "a.test/b:1", { platform: arm64 })).toMatchObject({
+      verdict: "stale",
+      since: "2024-01-02T03:04:05.678Z",
+    });
+    expect(await compareImage(registry, image, "a.test/b:1", { platform: amd64 })).toMatchObject({
+      verdict: "stale",
+      since: undefined,
     });
   });
 
@@ -124,9 +136,22 @@ describe("compareImage", () => {
     expect(await compareImage(registry, image, "a.test/b:1", { verifyContent })).toMatchObject({
       verdict: "tampered",
       detail: expect.stringContaining(detail(served.diffIds[0]!)),
+      damage: what === "a layer" ? { layer: served.diffIds[0] } : { item: served.configDigest },
     });
     expect(registry.asked).toEqual([]);
     await expect(verifyStoredImage(images, image)).resolves.toBeUndefined();
+  });
+
+  it("does not know what cannot be read here", async () => {
+    const served = await makeTestImage();
+    const { image } = await store(served);
+    const verifyContent = async () => {
+      throw new OcidError("NOT_FOUND", "no tar-split");
+    };
+    expect(await compareImage(registryWith(served), image, "a.test/b:1", { verifyContent })).toMatchObject({
+      verdict: "unknown",
+      detail: "no tar-split",
+    });
   });
 
   it("is cancelled by its signal", async () => {

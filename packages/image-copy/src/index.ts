@@ -5,7 +5,13 @@ export {
   type StoredArtifact,
 } from "./artifact-store.ts";
 export { findPartialBlobs, type PartialBlob } from "./blob-file.ts";
-export { type CompareOptions, type Comparison, compareImage, type Verdict } from "./compare-image.ts";
+export {
+  type CompareOptions,
+  type Comparison,
+  compareImage,
+  type Damage,
+  type Verdict,
+} from "./compare-image.ts";
 export { copyImageEvents } from "./copy-events.ts";
 export { type CopyOptions, type CopyResult, copyImage } from "./copy-image.ts";
 export type { CopySide } from "./copy-side.ts";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { OcidError, wrapError } from "@ocid/base";
+import { codeOf, isOcidError, messageOf, OcidError } from "@ocid/base";
 import { digestAlgorithm, digestBytes, finishDigest, parseImageConfig } from "@ocid/spec";
 import type { CallOptions } from "./image-source.ts";
 import type { ImageRecord, ImageStorePort } from "./ports.ts";
@@ -7,7 +7,8 @@ import { readStoredConfig } from "./storage-source.ts";
 
 /**
  * Reads a stored image through: its data against their digests, its layers against the diffIDs of its config. DATA_LOSS
- * names the item, the layer and, where the store can tell, the file that has changed.
+ * names the item, the layer and, where the store can tell, the file that has changed, in the message and as
+ * `details.item`, `details.layer` (its diffID) and `details.file`.
  */
 export async function verifyStoredImage(
   store: ImageStorePort,
@@ -21,7 +22,9 @@ export async function verifyStoredImage(
     if (expected === undefined) continue;
     const found = digestBytes(await store.readImageData(image.id, key), digestAlgorithm(expected));
     if (found !== expected)
-      throw new OcidError("DATA_LOSS", `${key} of image ${name} has digest ${found}, expected ${expected}`);
+      throw new OcidError("DATA_LOSS", `${key} of image ${name} has digest ${found}, expected ${expected}`, {
+        details: { item: key },
+      });
   }
   const { config } = await readStoredConfig(store, image, `image ${name}`);
   const stack = parseImageConfig(config).rootfs.diff_ids;
@@ -39,9 +42,14 @@ export async function verifyStoredImage(
       for await (const chunk of store.openLayerTar(layer.id, { signal })) hash.update(chunk);
     } catch (error) {
       signal?.throwIfAborted();
-      throw wrapError(what, error);
+      const details = { layer: expected, ...(isOcidError(error) ? error.details : {}) };
+      throw new OcidError(codeOf(error, "INTERNAL"), `${what}: ${messageOf(error)}`, {
+        cause: error,
+        details,
+      });
     }
     const found = finishDigest(hash, digestAlgorithm(expected));
-    if (found !== expected) throw new OcidError("DATA_LOSS", `${what} has diffID ${found}`);
+    if (found !== expected)
+      throw new OcidError("DATA_LOSS", `${what} has diffID ${found}`, { details: { layer: expected } });
   }
 }

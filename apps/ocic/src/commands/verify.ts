@@ -1,14 +1,17 @@
-import { OcidError } from "@ocid/base";
+import { Semaphore } from "@ocid/base";
 import { type Comparison, compareImage, verifyStoredImage } from "@ocid/image-copy";
-import type { ImageRecord, Store } from "@ocid/storage";
+import type { RegistryClient } from "@ocid/registry";
+import type { Store } from "@ocid/storage";
 import type { Command } from "commander";
 import { ExitWith } from "../exit-code.ts";
-import { type GlobalOptions, openLocalStore, registryClient, runtimeClient } from "../global-options.ts";
+import { type GlobalOptions, openLocalStore, platformOf, registryClient } from "../global-options.ts";
 import { printRows } from "../output/output.ts";
 import { shortId } from "../output/units.ts";
+import { imagesToVerify, type NamedImage, type VerifyFlags } from "./images-to-verify.ts";
 
 /** What each verdict ends the command with; the gravest counts. */
 const exitCodes = { same: 0, stale: 20, gone: 21, unknown: 22, tampered: 23 } as const;
+const imagesAtOnce = 4;
 
 /** Is the image here still the registry's? */
 export function addVerifyCommand(program: Command): void {
@@ -17,82 +20,71 @@ export function addVerifyCommand(program: Command): void {
     .description(
       "say whether stored images, or those of running containers, are still what the registry serves: same, stale, gone, unknown, tampered",
     )
-    .option("--all", "every image on this node")
+    .option("--all", "every image on this node, and those that containers run")
     .option("--container <id>", "the image that a container of the daemon runs")
-    .option("--content", "read the image's layers too, to see whether they have been changed here")
+    .option("--content", "read the image's files and compare them with their digests (the default)")
+    .option("--no-content", "ask the registry only, so that what has been changed here goes unseen")
     .addHelpText(
       "after",
       "\nexit codes: 0 same, 20 stale, 21 gone, 22 unknown, 23 tampered; of several images the gravest",
     )
-    .action(async (images: string[], flags: VerifyFlags, command: Command) => {
-      const options = command.optsWithGlobals<GlobalOptions>();
-      await using store = await openLocalStore(options);
-      await using client = registryClient(options);
-      const results: Comparison[] = [];
-      for (const { image, name } of await wantedNames(store, images, flags, options)) {
-        results.push(
-          await compareImage(
-            client,
-            image,
-            name,
-            flags.content ? { verifyContent: () => verifyStoredImage(store, image) } : {},
-          ),
+    .action(
+      async (
+        names: string[],
+        flags: Omit<VerifyFlags, "content"> & { content?: boolean },
+        command: Command,
+      ) => {
+        const options = command.optsWithGlobals<GlobalOptions>();
+        await using store = await openLocalStore(options);
+        await using client = registryClient(options);
+        const content = flags.content ?? true;
+        const images = await imagesToVerify(store, names, { ...flags, content }, options);
+        const places = new Semaphore(imagesAtOnce);
+        const results = await Promise.all(
+          images.map(image => places.run(() => verify(store, client, image, content, options))),
         );
-      }
-      const rows = results.map(result => [
-        result.name,
-        result.verdict,
-        short(result.localDigest),
-        short(result.remoteDigest),
-        result.detail,
-      ]);
-      printRows(options.json ?? false, results, ["image", "verdict", "here", "registry", "detail"], rows);
-      const gravest = Math.max(...results.map(result => exitCodes[result.verdict]), 0);
-      if (gravest > 0) throw new ExitWith(gravest);
-    });
+        const rows = results.map(result => [
+          result.name,
+          result.verdict,
+          short(result.localDigest),
+          short(result.remoteDigest),
+          result.containers.map(shortId).join(",") || "-",
+          result.detail,
+        ]);
+        printRows(
+          options.json ?? false,
+          results,
+          ["image", "verdict", "here", "registry", "containers", "detail"],
+          rows,
+        );
+        const gravest = Math.max(...results.map(result => exitCodes[result.verdict]), 0);
+        if (gravest > 0) throw new ExitWith(gravest);
+      },
+    );
 }
 
-interface VerifyFlags {
-  readonly all?: boolean;
-  readonly container?: string;
-  readonly content?: boolean;
-}
-
-interface NamedImage {
-  readonly image: ImageRecord;
-  readonly name: string;
-}
-
-async function wantedNames(
+async function verify(
   store: Store,
-  images: readonly string[],
-  flags: VerifyFlags,
+  client: RegistryClient,
+  { image, name, containers }: NamedImage,
+  content: boolean,
   options: GlobalOptions,
-): Promise<readonly NamedImage[]> {
-  if (flags.all)
-    return (await store.listImages()).flatMap(image => image.names.map(name => ({ image, name })));
-  const names = [...images];
-  if (flags.container !== undefined) {
-    using runtime = runtimeClient(options);
-    const { status } = await runtime.containerStatus({ containerId: flags.container });
-    names.push(status?.image?.image || status?.imageRef || "");
-  }
-  if (names.length === 0)
-    throw new OcidError("INVALID_ARGUMENT", "name an image, or say --all or --container");
-  return await Promise.all(names.map(text => nameImage(store, text)));
-}
-
-/** An id, or a part of one, stands for the image's first name. */
-async function nameImage(store: Store, text: string): Promise<NamedImage> {
-  const image = await store.getImage(text);
-  // What was typed may be short for a name, or another one of the same image.
-  const spelt = image.names.find(
-    candidate => candidate === text || candidate.endsWith(`/${text}`) || candidate.startsWith(`${text}:`),
-  );
-  const name = spelt ?? image.names[0];
+): Promise<Comparison & { readonly containers: readonly string[] }> {
   if (name === undefined)
-    throw new OcidError("FAILED_PRECONDITION", `image ${text} has no name, so no registry can be asked`);
-  return { image, name };
+    return {
+      name: image.id,
+      imageId: image.id,
+      localDigest: image.digest,
+      remoteDigest: undefined,
+      verdict: "unknown",
+      detail: "the image has no name any more, so no registry can be asked",
+      containers,
+    };
+  const result = await compareImage(client, image, name, {
+    platform: platformOf(options),
+    ...(content ? { verifyContent: () => verifyStoredImage(store, image) } : {}),
+  });
+  return { ...result, containers };
 }
 
 function short(digest: string | undefined): string {
