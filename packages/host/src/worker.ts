@@ -11,7 +11,7 @@ import { embeddedWorker } from "./embedded.ts";
 export function launchWorker(
   name: string,
   url: URL,
-  options: Pick<WorkerOptions, "workerData"> = {},
+  options: Pick<WorkerOptions, "workerData" | "resourceLimits"> = {},
 ): Worker {
   const embedded = embeddedWorker(name);
   if (embedded !== undefined) return new Worker(embedded, { ...options, eval: true, name });

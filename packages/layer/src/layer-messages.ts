@@ -2,6 +2,12 @@ import { codeOf, type ErrorCode, isOcidError, messageOf, OcidError } from "@ocid
 import type { BlobSource, HttpBlobSource } from "@ocid/spec";
 import type { AppliedLayer, LayerTarget } from "./apply-stream.ts";
 
+/**
+ * Of the threads that unpack: what they make is dropped at once, and a young generation of V8's usual size would only
+ * hold more of it (174 MiB instead of 108 for a layer of 200,000 files, at the same CPU time).
+ */
+export const resourceLimits = { maxYoungGenerationSizeMb: 16 } as const;
+
 /** A blob source as it travels to a worker: functions stay behind and are called by message. */
 export type SourceMessage =
   | Exclude<BlobSource, { kind: "stream" | "http" }>

@@ -5,7 +5,13 @@ import { codeOf, isOcidError, messageOf, OcidError, Semaphore } from "@ocid/base
 import { launchWorker } from "@ocid/host";
 import type { BlobSource } from "@ocid/spec";
 import type { AppliedLayer, LayerTarget } from "./apply-stream.ts";
-import { type FromWorker, fromErrorMessage, type SourceMessage, type ToWorker } from "./layer-messages.ts";
+import {
+  type FromWorker,
+  fromErrorMessage,
+  resourceLimits,
+  type SourceMessage,
+  type ToWorker,
+} from "./layer-messages.ts";
 
 export interface ApplyLayerRequest extends LayerTarget {
   readonly source: BlobSource;
@@ -39,7 +45,8 @@ export function createLayerPool(options: { readonly threads?: number | undefined
     const kept = idle.pop();
     clearTimeout(kept?.timer);
     const worker =
-      kept?.worker ?? launchWorker("layer-worker", new URL("./layer-worker.ts", import.meta.url));
+      kept?.worker ??
+      launchWorker("layer-worker", new URL("./layer-worker.ts", import.meta.url), { resourceLimits });
     worker.ref();
     busy.add(worker);
     return worker;

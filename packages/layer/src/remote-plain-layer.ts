@@ -2,7 +2,7 @@ import type { Worker } from "node:worker_threads";
 import { messageOf, OcidError } from "@ocid/base";
 import { launchWorker } from "@ocid/host";
 import type { LayerTarget } from "./apply-stream.ts";
-import { fromErrorMessage } from "./layer-messages.ts";
+import { fromErrorMessage, resourceLimits } from "./layer-messages.ts";
 import { PieceRing, ringEnd } from "./piece-ring.ts";
 import type { PlainFacts, PlainSink } from "./plain-layer.ts";
 import type { UnpackAnswer, UnpackRequest } from "./unpack-worker.ts";
@@ -17,7 +17,9 @@ export class RemotePlainLayer implements PlainSink {
 
   constructor(target: LayerTarget) {
     kept ??= {
-      worker: launchWorker("unpack-worker", new URL("./unpack-worker.ts", import.meta.url)),
+      worker: launchWorker("unpack-worker", new URL("./unpack-worker.ts", import.meta.url), {
+        resourceLimits,
+      }),
       ring: new PieceRing(),
     };
     const { worker, ring } = kept;
