@@ -60,7 +60,7 @@ test("verify --all gives each image its answer", async () => {
   const moved = await publish(name("stale"), "another");
   await using client = createRegistryClient({ tlsVerify: false });
   const { registry, repository } = parseReference(name("gone"));
-  await client.deleteManifest({ registry, repository, digest: digests.get("gone")! });
+  await client.deleteManifest({ registry, repository, digest: digests.get("gone")! }, { withTags: true });
   const [spoilt] = globSync(join(daemon.root, "r/overlay/*/diff/content")).filter(
     path => readFileSync(path, "utf8") === "tampered",
   );
