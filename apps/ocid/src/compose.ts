@@ -1,6 +1,6 @@
 import { chmodSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Logger, OcidError } from "@ocid/base";
+import type { Logger } from "@ocid/base";
 import { openCni } from "@ocid/cni";
 import { pullServiceDefinition } from "@ocid/cri-api";
 import { type CriServer, type CriServerOptions, createCriServer, type Ports } from "@ocid/cri-server";
@@ -9,7 +9,7 @@ import { createArtifactStore } from "@ocid/image-copy";
 import { createLayerPool } from "@ocid/layer";
 import { openRuntimeShim } from "@ocid/runtime-shim";
 import { openStore, type StorageConf } from "@ocid/storage";
-import type { Config } from "./config-schema.ts";
+import type { Config, RuntimeConfig } from "./config/config-schema.ts";
 import { createImagePort } from "./image-port.ts";
 import { createNodePort } from "./node-port.ts";
 import { PullHub } from "./pull-hub.ts";
@@ -18,6 +18,8 @@ import { startScrubber } from "./scrub.ts";
 
 export interface Daemon extends AsyncDisposable {
   readonly server: CriServer;
+  /** Puts the settings of a changed configuration into force that can change while the daemon runs. */
+  reconfigure(config: Config): void;
 }
 
 export interface DaemonOptions {
@@ -49,7 +51,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
   const runtime = stack.use(
     await openRuntimeShim({
       stateDir: join(stateDir, "runtime"),
-      runtimes: Object.entries(config.runtimes).map(([name, runtime]) => ({ name, ...runtime })),
+      runtimes: runtimesOf(config),
       defaultRuntime: config.runtime.default,
       conmonPath: config.runtime.conmon,
       cgroupDriver: config.runtime.cgroup_driver,
@@ -64,11 +66,12 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
   });
   const worker = stack.use(launchNamespaceWorker());
   const pulls = new PullHub();
+  let effective = config;
   const ports: Ports = {
     images: createImagePort({
       store,
       artifacts: createArtifactStore(join(store.root, "artifacts")),
-      pinned: config.image.pinned,
+      pinned: () => effective.image.pinned,
       pulls,
       logger: logger.child({ part: "images" }),
       userAgent: `ocid/${version}`,
@@ -107,16 +110,22 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     }),
   );
   const owned = stack.move();
-  return { server, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    server,
+    reconfigure(next) {
+      effective = next;
+      runtime.configure(runtimesOf(next));
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function runtimesOf({ runtimes }: Config): readonly (RuntimeConfig & { readonly name: string })[] {
+  return Object.entries(runtimes).map(([name, runtime]) => ({ ...runtime, name }));
 }
 
 function streamingOptions({ server }: Config): NonNullable<CriServerOptions["streaming"]> {
   const { stream_tls_cert: cert, stream_tls_key: key } = server;
-  if ((cert === "") !== (key === ""))
-    throw new OcidError(
-      "INVALID_ARGUMENT",
-      "server.stream_tls_cert and server.stream_tls_key belong together",
-    );
   return {
     address: server.stream_address,
     port: server.stream_port,

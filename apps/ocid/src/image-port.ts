@@ -23,7 +23,8 @@ import type { PullHub } from "./pull-hub.ts";
 export interface ImagePortOptions {
   readonly store: Store;
   readonly artifacts: ArtifactStore;
-  readonly pinned: readonly string[];
+  /** Images that must stay, by name; asked each time, because the configuration may change. */
+  readonly pinned: () => readonly string[];
   readonly pulls: PullHub;
   readonly logger: Logger;
   readonly userAgent: string;
@@ -33,8 +34,7 @@ export interface ImagePortOptions {
 export function createImagePort(options: ImagePortOptions): ImagePort {
   const { store, artifacts, logger } = options;
   const flights = new SharedFlight<StoredImage>();
-  const pinned = new Set(options.pinned.map(name => formatReference(parseReference(name))));
-  const describe = (record: ImageRecord) => describeImage(store, record, pinned);
+  const describe = (record: ImageRecord) => describeImage(store, record, pinnedNames(options.pinned()));
   return {
     async list() {
       const images = await Promise.all((await store.listImages()).map(describe));
@@ -143,6 +143,10 @@ async function findImage(store: Store, reference: string): Promise<ImageRecord |
     // What is no name names no image.
   }
   return undefined;
+}
+
+function pinnedNames(names: readonly string[]): ReadonlySet<string> {
+  return new Set(names.map(name => formatReference(parseReference(name))));
 }
 
 async function describeImage(

@@ -1,26 +1,45 @@
-import { writeSync } from "node:fs";
+import { fstatSync, writeSync } from "node:fs";
 import { isOcidError, type LogFields, type Logger, redact } from "@ocid/base";
 
 const levels = ["debug", "info", "warn", "error"] as const;
 type Level = (typeof levels)[number];
 
 export interface LogOptions {
-  readonly level: Level;
+  /** May change at any time, for this logger and its children. */
+  level: Level;
   readonly format: "logfmt" | "json";
+  /** Whether the journal reads the lines: it has times of its own, and takes the priority from their beginning. */
+  readonly journal?: boolean;
   /** Where a finished line goes. Default: standard error. */
   readonly write?: (line: string) => void;
+}
+
+/** How a line tells the journal its priority (sd-daemon(3)). */
+const priorities: Readonly<Record<Level, string>> = { debug: "<7>", info: "<6>", warn: "<4>", error: "<3>" };
+
+/** Whether standard error leads to the journal: JOURNAL_STREAM names its device and inode (systemd.exec(5)). */
+export function isJournal(stream: string | undefined = process.env["JOURNAL_STREAM"], fd = 2): boolean {
+  if (stream === undefined) return false;
+  const { dev, ino } = fstatSync(fd);
+  return stream === `${dev}:${ino}`;
 }
 
 /** Logs one line per event, credentials cut out. */
 export function createLogger(options: LogOptions, fields: LogFields = {}): Logger {
   const write = options.write ?? (line => writeSync(2, line));
-  const least = levels.indexOf(options.level);
   const log =
     (level: Level) =>
     (message: string, more: LogFields = {}) => {
-      if (levels.indexOf(level) < least) return;
-      const entry = { time: new Date().toISOString(), level, message, ...fields, ...more };
-      write(`${options.format === "json" ? JSON.stringify(entry, toJson) : logfmt(entry)}\n`);
+      if (levels.indexOf(level) < levels.indexOf(options.level)) return;
+      const entry = {
+        ...(options.journal ? {} : { time: new Date().toISOString() }),
+        level,
+        message,
+        ...fields,
+        ...more,
+      };
+      const line = options.format === "json" ? JSON.stringify(entry, toJson) : logfmt(entry);
+      write(`${options.journal ? priorities[level] : ""}${line}\n`);
     };
   return {
     debug: log("debug"),

@@ -1,33 +1,62 @@
 import { messageOf, wrapError } from "@ocid/base";
 import { loadStorageConf } from "@ocid/storage";
 import { composeDaemon } from "./compose.ts";
-import { loadConfig } from "./config.ts";
+import { type ConfigSources, loadConfig } from "./config/load-config.ts";
+import { configCommand, configHelp } from "./config-command.ts";
+import { findGroup } from "./find-group.ts";
 import { helpText, parseFlags } from "./flags.ts";
-import { createLogger } from "./log.ts";
+import { createLogger, isJournal, type LogOptions } from "./log.ts";
+import { createReloader } from "./reload.ts";
+import { announceService } from "./service.ts";
 import { version } from "./version.ts";
 
 const graceMs = 5_000;
 
-async function main(argv: readonly string[]): Promise<void> {
-  const flags = parseFlags(argv);
-  if (flags.help) {
-    process.stdout.write(helpText());
-    return;
-  }
-  if (flags.version) {
-    process.stdout.write(`ocid ${version}\n`);
-    return;
-  }
+async function main(argv: readonly string[]): Promise<number> {
+  const { flags, words, help, version: askedVersion } = parseFlags(argv);
+  if (help) return say(words[0] === "config" ? configHelp : helpText());
+  if (askedVersion) return say(`ocid ${version}\n`);
   const storage = loadStorageConf();
-  const config = loadConfig(flags, { root: storage.root, runroot: storage.runRoot });
-  const logger = createLogger(config.log);
+  const sources: ConfigSources = {
+    flags,
+    environment: process.env,
+    storage: { root: storage.root, runroot: storage.runRoot },
+  };
+  if (words[0] === "config") {
+    const { output, exitCode } = await configCommand(words.slice(1), sources);
+    return say(output, exitCode);
+  }
+  const { config } = await loadConfig(sources);
+  const logging: LogOptions = { ...config.log, journal: isJournal() };
+  const logger = createLogger(logging);
   // Files are made with the modes that they are given.
   process.umask(0o022);
   process.on("unhandledRejection", error =>
     logger.error("a failure that nobody handled", { error: wrapError("unhandled", error) }),
   );
+  // Until the daemon is ready a request to read the configuration again has nothing to do, and must not end it.
+  let reload: () => Promise<void> = async () => {};
+  process.on("SIGHUP", () => void reload());
+  const gid = config.server.socket_group === "" ? undefined : findGroup(config.server.socket_group);
   const daemon = await composeDaemon(config, { version, logger, storage });
-  await daemon.server.listen(config.server.listen);
+  await daemon.server.listen(config.server.listen, { gid });
+  using service = announceService({ logger, environment: process.env, health: () => undefined });
+  const status = `serving on ${config.server.listen}`;
+  service.ready(status);
+  const apply = createReloader({
+    config,
+    logger,
+    load: async () => (await loadConfig(sources)).config,
+    apply(next) {
+      logging.level = next.log.level;
+      daemon.reconfigure(next);
+    },
+  });
+  reload = async () => {
+    service.reloading();
+    await apply();
+    service.ready(status);
+  };
   logger.info("ready", {
     listen: config.server.listen,
     root: config.storage.root,
@@ -37,13 +66,20 @@ async function main(argv: readonly string[]): Promise<void> {
   const signal = await new Promise<string>(resolve => {
     for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, resolve);
   });
+  service.stopping();
   logger.info("stopping; containers go on running", { signal });
   await daemon.server.close(graceMs);
   await daemon[Symbol.asyncDispose]();
+  return 0;
+}
+
+function say(text: string, exitCode = 0): number {
+  process.stdout.write(text);
+  return exitCode;
 }
 
 main(process.argv.slice(2)).then(
-  () => process.exit(0),
+  exitCode => process.exit(exitCode),
   error => {
     process.stderr.write(`ocid: ${messageOf(error)}\n`);
     process.exit(1);

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 import {
@@ -42,8 +42,11 @@ export interface CriServerOptions {
 export interface CriServer {
   /** Finds again what earlier programs left; call it once, before `listen`. */
   recover(): Promise<void>;
-  /** Serves on a unix socket, which only its owner can open. ALREADY_EXISTS when another daemon listens there. */
-  listen(socketPath: string): Promise<void>;
+  /**
+   * Serves on a unix socket, which only its owner can open, and the group with the number `gid` where one is given.
+   * ALREADY_EXISTS when another daemon listens there.
+   */
+  listen(socketPath: string, options?: { readonly gid?: number | undefined }): Promise<void>;
   /** Stops serving; containers go on. Calls under way have `graceMs` to end. */
   close(graceMs?: number): Promise<void>;
 }
@@ -92,7 +95,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
       await recover(context);
       void followExits(context, events, ending.signal);
     },
-    async listen(socketPath) {
+    async listen(socketPath, { gid } = {}) {
       mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
       await removeStaleSocket(socketPath);
       const mask = process.umask(0o177);
@@ -111,7 +114,8 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
       } finally {
         process.umask(mask);
       }
-      chmodSync(socketPath, 0o600);
+      if (gid !== undefined) chownSync(socketPath, process.getuid?.() ?? 0, gid);
+      chmodSync(socketPath, gid === undefined ? 0o600 : 0o660);
       path = socketPath;
     },
     async close(graceMs = 5_000) {

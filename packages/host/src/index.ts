@@ -55,6 +55,7 @@ export {
 } from "./run-process.ts";
 export { openBeneath, openInRoot } from "./safe-open.ts";
 export { connectSeqpacket, type SeqpacketOptions } from "./seqpacket.ts";
+export { notifyService } from "./service-notify.ts";
 export { signalNumber } from "./signal-number.ts";
 export {
   type ProcessEnd,

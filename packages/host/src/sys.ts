@@ -28,6 +28,7 @@ const prototypes = {
   ioctl: "int ioctl(int fd, unsigned long request, void *argument)",
   socket: "int socket(int domain, int type, int protocol)",
   connect: "int connect(int fd, const void *address, unsigned int length)",
+  send: "int64_t send(int fd, const void *buffer, size_t size, int flags)",
   close: "int close(int fd)",
   prctl: "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
   kill: "int kill(int pid, int signal)",

@@ -76,6 +76,11 @@ export class RuntimeShim implements AsyncDisposable {
     this.#watch[Symbol.dispose]();
   }
 
+  /** Adds runtime handlers, and changes those of the same name for containers made from now on. */
+  configure(runtimes: ShimOptions["runtimes"]): void {
+    this.#runtimes.configure(runtimes);
+  }
+
   /** The configured runtimes by name, the default one by the empty name too, and what each can do. */
   async handlers(): Promise<readonly (RuntimeFeatures & RuntimeHandler)[]> {
     return await Promise.all(

@@ -14,7 +14,7 @@ export interface InstalledRuntime {
 
 /** The configured runtimes by name; each is looked for when it is used, so that one can be installed later. */
 export class Runtimes {
-  readonly #configs: ReadonlyMap<string, RuntimeConfig>;
+  readonly #configs: Map<string, RuntimeConfig>;
   readonly #default: string;
   readonly #rootBelow: string;
   readonly #versions = new Map<string, Promise<string>>();
@@ -24,6 +24,11 @@ export class Runtimes {
     this.#configs = new Map(configs.map(config => [config.name, config]));
     this.#default = defaultName;
     this.#rootBelow = rootBelow;
+  }
+
+  /** Adds runtimes and changes those of the same name; none is taken away, because containers may be its. */
+  configure(configs: readonly RuntimeConfig[]): void {
+    for (const config of configs) this.#configs.set(config.name, config);
   }
 
   names(): readonly string[] {

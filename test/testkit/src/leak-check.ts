@@ -11,6 +11,8 @@ export interface NodeState {
   readonly links: readonly string[];
 }
 
+/** Podman makes it at its first container and keeps it for good, for its own monitors. */
+const podmansOwn = "libpod_parent";
 const watched = /(^|\/)(conmon|runc|crun|pause)(\s|$)/;
 
 export function readNodeState(): NodeState {
@@ -68,7 +70,7 @@ function cgroups(root: string, depth = 6): string[] {
   const walk = (directory: string, left: number) => {
     if (left === 0) return;
     for (const entry of tryReaddir(directory)) {
-      if (!entry.isDirectory()) continue;
+      if (!entry.isDirectory() || entry.name === podmansOwn) continue;
       found.push(join(directory, entry.name));
       walk(join(directory, entry.name), left - 1);
     }

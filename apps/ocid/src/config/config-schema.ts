@@ -5,9 +5,11 @@ export interface Setting {
   readonly type: "string" | "strings" | "boolean" | "integer";
   /** Name of the command line flag, without dashes. */
   readonly flag?: string;
-  /** Environment variable, for the settings that have one. */
-  readonly env?: string;
   readonly choices?: readonly string[];
+  /** Whether an empty string is a value: "none". */
+  readonly mayBeEmpty?: boolean;
+  /** Whether a change counts as soon as the daemon is told to read its configuration again (SIGHUP). */
+  readonly reloads?: boolean;
   readonly meaning: string;
 }
 
@@ -36,6 +38,12 @@ export const settings = [
   },
   { key: "server.listen", type: "string", flag: "listen", meaning: "path of the CRI's unix socket" },
   {
+    key: "server.socket_group",
+    type: "string",
+    mayBeEmpty: true,
+    meaning: "group, by name or number, that may use the socket beside root; empty for nobody",
+  },
+  {
     key: "server.state_dir",
     type: "string",
     flag: "state-dir",
@@ -61,11 +69,13 @@ export const settings = [
   {
     key: "server.stream_tls_cert",
     type: "string",
+    mayBeEmpty: true,
     meaning: "PEM file of the streaming server's certificate chain; with the key, streams are served by TLS",
   },
   {
     key: "server.stream_tls_key",
     type: "string",
+    mayBeEmpty: true,
     meaning: "PEM file of the streaming server's private key",
   },
   { key: "runtime.default", type: "string", meaning: "runtime handler of pods that name none" },
@@ -97,6 +107,7 @@ export const settings = [
   {
     key: "image.pinned",
     type: "strings",
+    reloads: true,
     meaning: "images that the kubelet's garbage collection must leave alone",
   },
   {
@@ -107,6 +118,7 @@ export const settings = [
   {
     key: "log.level",
     type: "string",
+    reloads: true,
     flag: "log-level",
     choices: ["debug", "info", "warn", "error"],
     meaning: "least important lines that are logged",
@@ -133,6 +145,7 @@ export interface Config {
   readonly scrub: { readonly interval_hours: number; readonly mib_per_second: number };
   readonly server: {
     readonly listen: string;
+    readonly socket_group: string;
     readonly state_dir: string;
     readonly stream_address: string;
     readonly stream_port: number;
@@ -158,6 +171,7 @@ export const defaultConfig: Config = {
   scrub: { interval_hours: 168, mib_per_second: 20 },
   server: {
     listen: "/run/ocid/ocid.sock",
+    socket_group: "",
     state_dir: "/var/lib/ocid",
     stream_address: "127.0.0.1",
     stream_port: 0,

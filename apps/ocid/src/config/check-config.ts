@@ -1,0 +1,30 @@
+import { isAbsolute } from "node:path";
+import type { Config } from "./config-schema.ts";
+
+/** What is wrong with a configuration whose values are each of their type: by the key that is to be changed. */
+export function checkConfig(config: Config): readonly { readonly key: string; readonly message: string }[] {
+  const paths = {
+    "storage.root": config.storage.root,
+    "storage.runroot": config.storage.runroot,
+    "server.listen": config.server.listen,
+    "server.state_dir": config.server.state_dir,
+    "network.config_dir": config.network.config_dir,
+  };
+  const problems = Object.entries(paths)
+    .filter(([, path]) => !isAbsolute(path))
+    .map(([key, path]) => ({ key, message: `expected an absolute path, found ${JSON.stringify(path)}` }));
+  if (!Object.hasOwn(config.runtimes, config.runtime.default)) {
+    const known = Object.keys(config.runtimes).join(", ");
+    problems.push({
+      key: "runtime.default",
+      message: `no [runtimes.${config.runtime.default}] is configured (known: ${known})`,
+    });
+  }
+  const { stream_tls_cert: cert, stream_tls_key: key } = config.server;
+  if ((cert === "") !== (key === ""))
+    problems.push({
+      key: cert === "" ? "server.stream_tls_key" : "server.stream_tls_cert",
+      message: "server.stream_tls_cert and server.stream_tls_key belong together",
+    });
+  return problems;
+}
