@@ -13,10 +13,12 @@ import { addTagCommands } from "./commands/tags.ts";
 import { addTransferCommands } from "./commands/transfer.ts";
 import { addVerifyCommand } from "./commands/verify.ts";
 import { addVersionCommand } from "./commands/version.ts";
+import { version } from "./version.ts";
 
 export function createProgram(): Command {
   const program = new Command("ocic")
     .description("Images with or without the daemon; pods and containers over its socket.")
+    .version(version, "--version", "print the version")
     .enablePositionalOptions()
     .option("--root <dir>", "the store's graph root (then images are handled without the daemon)")
     .option("--runroot <dir>", "the store's run root")
@@ -53,7 +55,8 @@ export function createProgram(): Command {
 function acceptAfterwards(program: Command, commands: readonly Command[]): void {
   for (const command of commands) {
     for (const option of program.options)
-      if (!command.options.some(own => own.long === option.long)) command.addOption(option);
+      if (option.long !== "--version" && !command.options.some(own => own.long === option.long))
+        command.addOption(option);
     acceptAfterwards(program, command.commands);
   }
 }
