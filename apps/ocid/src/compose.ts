@@ -12,12 +12,15 @@ import { openStore, type StorageConf } from "@ocid/storage";
 import type { Config, RuntimeConfig } from "./config/config-schema.ts";
 import { createImagePort } from "./image-port.ts";
 import { createNodePort } from "./node-port.ts";
+import type { MetricsSources } from "./observe/metrics.ts";
 import { PullHub } from "./pull-hub.ts";
 import { createRootfsPort } from "./rootfs-port.ts";
-import { startScrubber } from "./scrub.ts";
+import { readScrubReport, startScrubber } from "./scrub.ts";
 
 export interface Daemon extends AsyncDisposable {
   readonly server: CriServer;
+  /** Where metrics are read from. */
+  readonly metricsSources: MetricsSources;
   /** Puts the settings of a changed configuration into force that can change while the daemon runs. */
   reconfigure(config: Config): void;
 }
@@ -26,6 +29,8 @@ export interface DaemonOptions {
   readonly version: string;
   readonly logger: Logger;
   readonly storage: StorageConf;
+  /** Called when a container was killed for want of memory. */
+  readonly onOomKill?: () => void;
 }
 
 /** Puts the parts together. Everything that is opened here is closed, in reverse order, when the daemon is disposed of. */
@@ -88,6 +93,9 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     logger,
     streaming: streamingOptions(config),
     cdiSpecDirs: config.runtime.cdi_spec_dirs,
+    onContainerEnd: ({ oomKilled }) => {
+      if (oomKilled) options.onOomKill?.();
+    },
     services: [{ definition: pullServiceDefinition, implementation: pulls.implementation() }],
   });
   await store.recover();
@@ -112,6 +120,17 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
   const owned = stack.move();
   return {
     server,
+    metricsSources: {
+      version,
+      counts: () => server.counts(),
+      async storage() {
+        const { images, containers } = await store.usage();
+        const count = (await store.listImages()).length;
+        return { images: count, imageBytes: images.bytes, containerBytes: containers.bytes };
+      },
+      pulls: () => ({ underWay: pulls.underWay().length, bytes: pulls.fetchedBytes }),
+      scrub: () => readScrubReport(join(stateDir, "scrub.json")),
+    },
     reconfigure(next) {
       effective = next;
       runtime.configure(runtimesOf(next));

@@ -94,7 +94,8 @@ async function pullImage(
   const failures: string[] = [];
   for (const reference of candidates) {
     const source = createRegistrySource(client, reference);
-    const following = { signal, onProgress: options.pulls.follow(name) };
+    using followed = options.pulls.follow(name);
+    const following = { signal, onProgress: followed.onProgress };
     try {
       const { image } = await copyImage(
         source,

@@ -6,6 +6,7 @@ import { configCommand, configHelp } from "./config-command.ts";
 import { findGroup } from "./find-group.ts";
 import { helpText, parseFlags } from "./flags.ts";
 import { createLogger, isJournal, type LogOptions } from "./log.ts";
+import { startObserving } from "./observe/start-observing.ts";
 import { createReloader } from "./reload.ts";
 import { announceService } from "./service.ts";
 import { version } from "./version.ts";
@@ -38,9 +39,18 @@ async function main(argv: readonly string[]): Promise<number> {
   let reload: () => Promise<void> = async () => {};
   process.on("SIGHUP", () => void reload());
   const gid = config.server.socket_group === "" ? undefined : findGroup(config.server.socket_group);
-  const daemon = await composeDaemon(config, { version, logger, storage });
+  let onOomKill = () => {};
+  const daemon = await composeDaemon(config, { version, logger, storage, onOomKill: () => onOomKill() });
+  await using observing = await startObserving({
+    config,
+    version,
+    logger,
+    environment: process.env,
+    sources: daemon.metricsSources,
+  });
+  onOomKill = observing.countOomKill;
   await daemon.server.listen(config.server.listen, { gid });
-  using service = announceService({ logger, environment: process.env, health: () => undefined });
+  using service = announceService({ logger, environment: process.env, health: observing.health });
   const status = `serving on ${config.server.listen}`;
   service.ready(status);
   const apply = createReloader({

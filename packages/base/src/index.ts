@@ -11,6 +11,14 @@ export {
 export { KeyedLock } from "./keyed-lock.ts";
 export { linkSignal } from "./link-signal.ts";
 export { type LogFields, type Logger, silentLogger } from "./logger.ts";
+export {
+  bindOperations,
+  type Operation,
+  type OperationObserver,
+  observeOperations,
+  operationChannelName,
+  traced,
+} from "./operation.ts";
 export { Pace, type PaceOptions } from "./pace.ts";
 export { readCapped } from "./read-capped.ts";
 export { redact } from "./redact.ts";

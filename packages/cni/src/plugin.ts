@@ -1,6 +1,6 @@
 import { accessSync, constants } from "node:fs";
 import { join } from "node:path";
-import { OcidError } from "@ocid/base";
+import { OcidError, traced } from "@ocid/base";
 import { cleanEnvironment, runProcess } from "@ocid/host";
 
 export type Command = "ADD" | "DEL" | "CHECK" | "STATUS";
@@ -43,7 +43,8 @@ export async function runPlugin(
   signal: AbortSignal | undefined,
 ): Promise<unknown> {
   const type = path.slice(path.lastIndexOf("/") + 1);
-  const result = await runProcess({
+  const attributes = { plugin: type, container: attachment.containerId, netns: attachment.netns };
+  const request = {
     path,
     args: [],
     env: {
@@ -59,7 +60,8 @@ export async function runPlugin(
     capBytes: maxOutputBytes,
     timeoutMs: 120_000,
     signal,
-  });
+  };
+  const result = await traced({ name: `cni.${command}`, attributes }, () => runProcess(request));
   const output = result.stdout.toString();
   if (result.code === 0) return output.trim() === "" ? undefined : parse(output, type);
   const failure = tryParse(output) as { code?: unknown; msg?: unknown; details?: unknown } | undefined;

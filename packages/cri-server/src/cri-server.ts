@@ -32,11 +32,18 @@ export interface CriServerOptions {
   readonly streaming?: Omit<StreamingServerOptions, "logger">;
   /** Directories of CDI specifications, of which the later win. Default /etc/cdi and /var/run/cdi. */
   readonly cdiSpecDirs?: readonly string[];
+  /** Called when a container has ended. */
+  readonly onContainerEnd?: ((end: { readonly id: string; readonly oomKilled: boolean }) => void) | undefined;
   /** Further services on the same socket. */
   readonly services?: readonly {
     readonly definition: ServiceDefinition;
     readonly implementation: UntypedServiceImplementation;
   }[];
+}
+
+export interface ServerCounts {
+  readonly containers: Readonly<Record<string, number>>;
+  readonly sandboxes: Readonly<Record<string, number>>;
 }
 
 export interface CriServer {
@@ -47,6 +54,8 @@ export interface CriServer {
    * ALREADY_EXISTS when another daemon listens there.
    */
   listen(socketPath: string, options?: { readonly gid?: number | undefined }): Promise<void>;
+  /** How many containers and pods there are, by state. */
+  counts(): ServerCounts;
   /** Stops serving; containers go on. Calls under way have `graceMs` to end. */
   close(graceMs?: number): Promise<void>;
 }
@@ -93,8 +102,12 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
   return {
     async recover() {
       await recover(context);
-      void followExits(context, events, ending.signal);
+      void followExits(context, events, ending.signal, options.onContainerEnd ?? (() => {}));
     },
+    counts: () => ({
+      containers: countBy([...context.records.containers.values()], ({ state }) => state.status),
+      sandboxes: countBy([...context.records.sandboxes.values()], ({ phase }) => phase),
+    }),
     async listen(socketPath, { gid } = {}) {
       mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
       await removeStaleSocket(socketPath);
@@ -141,6 +154,7 @@ async function followExits(
   context: ServerContext,
   events: ContainerEvents,
   signal: AbortSignal,
+  onEnd: NonNullable<CriServerOptions["onContainerEnd"]>,
 ): Promise<void> {
   try {
     for await (const { id, ...exit } of context.ports.runtime.exits({ signal })) {
@@ -149,6 +163,7 @@ async function followExits(
           const container = context.records.containers.get(id);
           if (!container || container.endTold) return;
           container.endTold = true;
+          onEnd({ id, oomKilled: exit.oomKilled });
           container.state = await context.ports.runtime
             .state(id)
             .catch(() => ({ status: "stopped" as const, ...exit }));
@@ -159,6 +174,11 @@ async function followExits(
   } catch (error) {
     context.logger.error("exits of containers are not seen any more", { error });
   }
+}
+
+function countBy<T>(items: readonly T[], state: (item: T) => string): Readonly<Record<string, number>> {
+  const groups = Map.groupBy(items, state);
+  return Object.fromEntries([...groups].map(([name, group]) => [name, group.length]));
 }
 
 /** A socket that a killed daemon left is in the way; one that answers belongs to another daemon. */

@@ -1,11 +1,11 @@
-import type { DescService } from "@bufbuild/protobuf";
+import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import type {
   ServerUnaryCall,
   ServerWritableStream,
   sendUnaryData,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { codeOf, type Logger, messageOf, OcidError } from "@ocid/base";
+import { codeOf, type Logger, messageOf, OcidError, type Operation, traced } from "@ocid/base";
 import type { CallContext } from "@ocid/cri-api";
 import { toServiceError } from "./grpc-status.ts";
 
@@ -31,7 +31,7 @@ export function instrument(
         method.localName,
         method.methodKind === "server_streaming"
           ? streaming(method.localName, handler, logger)
-          : unary(method.localName, handler, logger),
+          : unary(method, handler, logger),
       ];
     }),
   );
@@ -43,11 +43,16 @@ function unimplemented(name: string): Handler {
   };
 }
 
-function unary(name: string, handler: Handler, logger: Logger) {
+function unary({ name: method, localName: name }: DescMethod, handler: Handler, logger: Logger) {
   return (call: ServerUnaryCall<unknown, unknown>, answer: sendUnaryData<unknown>) => {
     const { signal, end } = begin(call, name, logger);
     Promise.resolve()
-      .then(() => handler(call.request, { signal }) as Promise<unknown>)
+      .then(() =>
+        traced(
+          callOperation(method, call.request),
+          () => handler(call.request, { signal }) as Promise<unknown>,
+        ),
+      )
       .then(
         response => {
           end();
@@ -84,6 +89,22 @@ function streaming(name: string, handler: Handler, logger: Logger) {
         call.emit("error", toServiceError(error, name, logger));
       },
     );
+  };
+}
+
+/** A call by its name in the protocol, with the ids that it is about. */
+function callOperation(method: string, request: unknown): Operation {
+  const { containerId, podSandboxId, image } = request as {
+    readonly containerId?: unknown;
+    readonly podSandboxId?: unknown;
+    readonly image?: { readonly image?: unknown };
+  };
+  const attributes = { container: containerId, sandbox: podSandboxId, image: image?.image };
+  return {
+    name: `cri.${method}`,
+    attributes: Object.fromEntries(
+      Object.entries(attributes).filter((entry): entry is [string, string] => typeof entry[1] === "string"),
+    ),
   };
 }
 

@@ -1,5 +1,5 @@
 import type { Readable } from "node:stream";
-import { codeOf, isOcidError, OcidError } from "@ocid/base";
+import { codeOf, isOcidError, OcidError, traced } from "@ocid/base";
 import { lookupRedirected, type TlsOptions } from "@ocid/spec";
 import { Agent, type Dispatcher, ProxyAgent, request as undiciRequest } from "undici";
 import { proxyFor } from "./proxy.ts";
@@ -44,6 +44,12 @@ export class Transport implements AsyncDisposable {
   }
 
   async send(url: URL, request: HttpRequest): Promise<HttpResponse> {
+    // Without the query, which may carry a signature.
+    const attributes = { host: url.host, path: url.pathname };
+    return await traced({ name: `registry.${request.method}`, attributes }, () => this.#send(url, request));
+  }
+
+  async #send(url: URL, request: HttpRequest): Promise<HttpResponse> {
     const { method, headers, body = null, signal = null, redirected = false } = request;
     const answer = await undiciRequest(url, {
       method,

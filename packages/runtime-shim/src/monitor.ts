@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import type { Socket } from "node:net";
 import { dirname, join } from "node:path";
-import { OcidError } from "@ocid/base";
+import { OcidError, traced } from "@ocid/base";
 import { type Cgroup, openCgroup, spawnProcess } from "@ocid/host";
 import type { ContainerFiles, ShimFiles } from "./container-files.ts";
 import type { LaunchRequest } from "./types.ts";
@@ -34,6 +34,15 @@ const startFd = 4;
  * code whether we are there or not. Returns the pid of the container's first process.
  */
 export async function launchMonitor(
+  shim: ShimFiles,
+  files: ContainerFiles,
+  request: MonitorRequest,
+): Promise<{ readonly pid: number }> {
+  const attributes = { runtime: request.runtimePath, container: request.launch.id, bundle: files.bundle };
+  return await traced({ name: "runtime.create", attributes }, () => createContainer(shim, files, request));
+}
+
+async function createContainer(
   shim: ShimFiles,
   files: ContainerFiles,
   request: MonitorRequest,

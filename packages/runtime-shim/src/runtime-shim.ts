@@ -1,6 +1,14 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { KeyedLock, type Logger, OcidError, silentLogger, writeAtomic } from "@ocid/base";
+import {
+  KeyedLock,
+  type Logger,
+  OcidError,
+  type Operation,
+  silentLogger,
+  traced,
+  writeAtomic,
+} from "@ocid/base";
 import {
   type Cgroup,
   type CgroupUsage,
@@ -236,7 +244,9 @@ export class RuntimeShim implements AsyncDisposable {
 
   async execSync(id: string, request: ExecSyncRequest, options: CallOptions = {}): Promise<ExecResult> {
     const runtime = await this.#runtimeOfRunning(id);
-    return await execSync(this.#files, this.#files.of(id), runtime, id, request, options);
+    return await traced(execOperation("runtime.execSync", runtime, id), () =>
+      execSync(this.#files, this.#files.of(id), runtime, id, request, options),
+    );
   }
 
   /** Runs a process in a container with streams; when the signal is aborted it is killed with all that it started. */
@@ -247,7 +257,9 @@ export class RuntimeShim implements AsyncDisposable {
     options: CallOptions = {},
   ): Promise<{ readonly exitCode: number }> {
     const runtime = await this.#runtimeOfRunning(id);
-    return await execSession(this.#files, this.#files.of(id), runtime, id, process, streams, options);
+    return await traced(execOperation("runtime.exec", runtime, id), () =>
+      execSession(this.#files, this.#files.of(id), runtime, id, process, streams, options),
+    );
   }
 
   /** Joins the container's own streams until it ends or the signal is aborted; the container goes on. */
@@ -397,4 +409,8 @@ function commandLine(pid: number): string {
   } catch {
     return "";
   }
+}
+
+function execOperation(name: string, runtime: InstalledRuntime, container: string): Operation {
+  return { name, attributes: { runtime: runtime.name, container } };
 }

@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { OcidError } from "@ocid/base";
+import { OcidError, traced } from "@ocid/base";
 import { findExecutable, type RunResult, runProcess } from "@ocid/host";
 import { noFeatures, type RuntimeFeatures, readFeatures } from "./runtime-features.ts";
 import type { CallOptions, RuntimeConfig } from "./types.ts";
@@ -98,13 +98,15 @@ export async function runRuntime(
   args: readonly string[],
   options: CallOptions & { readonly stdin?: string; readonly timeoutMs?: number } = {},
 ): Promise<RunResult> {
-  const result = await runProcess({
+  const request = {
     path: runtime.path,
     args: ["--root", runtime.root, ...args],
     timeoutMs: options.timeoutMs ?? 120_000,
     signal: options.signal,
     ...(options.stdin === undefined ? {} : { stdin: options.stdin }),
-  });
+  };
+  const attributes = { runtime: runtime.name, container: args.at(-1) ?? "" };
+  const result = await traced({ name: `runtime.${args[0]}`, attributes }, () => runProcess(request));
   if (result.code === 0) return result;
   const said = result.stderr.toString().trim().slice(-1000) || `exit code ${result.code}`;
   throw new OcidError(

@@ -129,6 +129,24 @@ export const settings = [
     choices: ["logfmt", "json"],
     meaning: "form of the log on standard error",
   },
+  {
+    key: "metrics.listen",
+    type: "string",
+    mayBeEmpty: true,
+    flag: "metrics-listen",
+    meaning:
+      "where Prometheus metrics are served: ADDRESS:PORT, or the path of a unix socket; empty for nowhere",
+  },
+  {
+    key: "watch.slow_seconds",
+    type: "integer",
+    meaning: "how long an operation may take before the log tells where it stands",
+  },
+  {
+    key: "watch.stuck_seconds",
+    type: "integer",
+    meaning: "how long an operation may take before systemd's watchdog is no longer fed; 0 for ever",
+  },
 ] as const satisfies readonly Setting[];
 
 export interface RuntimeConfig {
@@ -163,6 +181,8 @@ export interface Config {
   readonly runtimes: Readonly<Record<string, RuntimeConfig>>;
   readonly network: { readonly config_dir: string; readonly plugin_dirs: readonly string[] };
   readonly image: { readonly pinned: readonly string[]; readonly parallel_layers: number };
+  readonly metrics: { readonly listen: string };
+  readonly watch: { readonly slow_seconds: number; readonly stuck_seconds: number };
   readonly log: { readonly level: "debug" | "info" | "warn" | "error"; readonly format: "logfmt" | "json" };
 }
 
@@ -189,4 +209,6 @@ export const defaultConfig: Config = {
   network: { config_dir: "/etc/cni/net.d", plugin_dirs: ["/opt/cni/bin", "/usr/lib/cni"] },
   image: { pinned: [], parallel_layers: 0 },
   log: { level: "info", format: "logfmt" },
+  metrics: { listen: "" },
+  watch: { slow_seconds: 30, stuck_seconds: 600 },
 };
