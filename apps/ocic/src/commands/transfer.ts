@@ -1,12 +1,10 @@
 import { existsSync } from "node:fs";
 import { OcidError } from "@ocid/base";
-import { copyImage, importImage as importTree, inspectImage } from "@ocid/image-copy";
-import { formatPlatform } from "@ocid/spec";
-import type { Store } from "@ocid/storage";
+import { copyImage, importImage as importTree } from "@ocid/image-copy";
 import type { Command } from "commander";
-import { type GlobalOptions, openLocalStore, platformOf, registryClient } from "../global-options.ts";
-import { print, printResult, writeAll } from "../output/output.ts";
-import { openDestination, openSource, type Places } from "./image-places.ts";
+import { type GlobalOptions, platformOf, registryClient } from "../global-options.ts";
+import { printResult } from "../output/output.ts";
+import { openDestination, openSource, sharedStore, transportPattern } from "./image-places.ts";
 import { showingProgress } from "./image-transfer.ts";
 
 interface TransferOptions extends GlobalOptions {
@@ -20,7 +18,7 @@ interface TransferOptions extends GlobalOptions {
   readonly destCreds?: string;
 }
 
-/** Moving images from place to place, with or without a daemon: copy, push, import, inspect. */
+/** Moving images from place to place, with or without a daemon: copy, push, import. */
 export function addTransferCommands(program: Command): void {
   program
     .command("copy <source> <destination>")
@@ -62,14 +60,6 @@ export function addTransferCommands(program: Command): void {
     .option("--label <name=value...>", "labels")
     .option("--created <time>", "RFC 3339; with the same directory and time the image is the same")
     .action(importImage);
-  program
-    .command("inspect <image>")
-    .description(
-      "show an image without pulling it: docker://NAME, containers-storage:NAME, oci:DIR[:TAG], dir:DIR",
-    )
-    .option("--raw", "the manifest's bytes as they are")
-    .option("--config", "the config's bytes as they are")
-    .action(inspect);
 }
 
 async function transfer(source: string, destination: string, options: TransferOptions): Promise<void> {
@@ -103,14 +93,6 @@ function formatOf(text: string | undefined): "oci" | "docker" | undefined {
   if (text === "oci") return "oci";
   if (text === "v2s2" || text === "docker") return "docker";
   throw new OcidError("INVALID_ARGUMENT", `--format should be oci or v2s2, found ${JSON.stringify(text)}`);
-}
-
-function sharedStore(stack: AsyncDisposableStack, options: GlobalOptions): Places["store"] {
-  let opened: Promise<Store> | undefined;
-  return () => {
-    opened ??= openLocalStore(options).then(store => stack.use(store));
-    return opened;
-  };
 }
 
 interface ImportFlags {
@@ -152,7 +134,7 @@ async function importImage(
   await using stack = new AsyncDisposableStack();
   const store = sharedStore(stack, options);
   const client = stack.use(registryClient(options));
-  const target = /^(docker:\/\/|oci:|oci-archive:|docker-archive:|dir:|containers-storage:)/.test(destination)
+  const target = transportPattern.test(destination)
     ? destination
     : `containers-storage:${destination.includes("/") ? destination : `localhost/${destination}`}`;
   const result = await copyImage(source, await openDestination(target, { client, store, stack }), {
@@ -171,46 +153,4 @@ function words(text: string, flag: string): string[] {
   const list: unknown = JSON.parse(text);
   if (Array.isArray(list) && list.every(item => typeof item === "string")) return list;
   throw new OcidError("INVALID_ARGUMENT", `${flag} should be a word or a JSON list of words`);
-}
-
-async function inspect(
-  image: string,
-  flags: { readonly raw?: boolean; readonly config?: boolean },
-  command: Command,
-): Promise<void> {
-  const options = command.optsWithGlobals<GlobalOptions>();
-  await using stack = new AsyncDisposableStack();
-  const client = stack.use(registryClient(options));
-  const store = sharedStore(stack, options);
-  // A bare name is one of local storage where there is such an image, else one of a registry.
-  const hasTransport = /^(docker:\/\/|oci:|oci-archive:|docker-archive:|dir:|containers-storage:)/.test(
-    image,
-  );
-  const name =
-    !hasTransport && (await (await store()).findImage(image)) ? `containers-storage:${image}` : image;
-  const found = await inspectImage(await openSource(name, { client, store, stack }), {
-    platform: platformOf(options),
-  });
-  if (flags.raw) return writeAll(1, found.raw);
-  if (flags.config) return writeAll(1, found.rawConfig);
-  const { config } = found;
-  const summary = {
-    name: found.name,
-    digest: found.digest,
-    mediaType: found.mediaType,
-    manifestDigest: found.manifestDigest,
-    created: config.created,
-    platform: formatPlatform(config),
-    platforms: found.platforms.map(entry => ({
-      platform: formatPlatform(entry.platform),
-      digest: entry.digest,
-    })),
-    config: config.config ?? {},
-    layers: found.layers.map(layer => ({
-      digest: layer.digest,
-      size: layer.size,
-      mediaType: layer.mediaType,
-    })),
-  };
-  print(`${JSON.stringify(summary, null, 2)}\n`);
 }
