@@ -21,7 +21,9 @@ export type ImageName =
       /** Which image of the archive: its name, or its place from 0. */
       readonly image: string | number | undefined;
     }
-  | { readonly transport: "dir"; readonly path: string };
+  | { readonly transport: "dir"; readonly path: string }
+  /** An image of a Docker engine, by name or by its id. */
+  | { readonly transport: "docker-daemon"; readonly text: string };
 
 export interface StoreLocation {
   readonly driver?: string;
@@ -29,7 +31,8 @@ export interface StoreLocation {
   readonly runRoot?: string;
 }
 
-const transports = "docker://, containers-storage:, oci:, oci-archive:, docker-archive:, dir:";
+const transports =
+  "docker://, containers-storage:, oci:, oci-archive:, docker-archive:, docker-daemon:, dir:";
 
 /** Reads an image's name; without a transport it is one in a registry. INVALID_ARGUMENT lists the transports. */
 export function parseImageName(text: string): ImageName {
@@ -50,6 +53,7 @@ export function parseImageName(text: string): ImageName {
     case "docker-archive":
       return parseDockerArchiveName(rest, text);
     case "docker-daemon":
+      return { transport: "docker-daemon", text: nonEmpty(rest, text) };
     case "ostree":
     case "sif":
     case "tarball":

@@ -23,6 +23,11 @@ export {
 } from "./docker-archive-destination.ts";
 export { listDockerArchive, openDockerArchiveSource } from "./docker-archive-source.ts";
 export {
+  createDockerDaemonDestination,
+  type DockerDaemonOptions,
+  openDockerDaemonSource,
+} from "./docker-daemon-transport.ts";
+export {
   type ConfigDifference,
   type DiffImagesOptions,
   diffImages,
