@@ -92,7 +92,7 @@ function parseStorageName(rest: string, text: string): ImageName {
 }
 
 function parseDockerArchiveName(rest: string, text: string): ImageName {
-  const colon = rest.indexOf(":");
+  const colon = rest.indexOf(":", driveLength(rest));
   if (colon === -1) return { transport: "docker-archive", path: nonEmpty(rest, text), image: undefined };
   const image = rest.slice(colon + 1);
   return {
@@ -104,11 +104,19 @@ function parseDockerArchiveName(rest: string, text: string): ImageName {
 
 function splitTag(rest: string, text: string): { readonly path: string; readonly tag: string | undefined } {
   const colon = rest.lastIndexOf(":");
-  const tag = colon > rest.lastIndexOf("/") && colon > 0 ? rest.slice(colon + 1) : undefined;
+  const tag =
+    colon > rest.lastIndexOf("/") && colon > Math.max(0, driveLength(rest) - 1)
+      ? rest.slice(colon + 1)
+      : undefined;
   return {
     path: nonEmpty(tag === undefined ? rest : rest.slice(0, colon), text),
     tag: tag || undefined,
   };
+}
+
+/** The colon of `C:\\images` is no tag's. */
+function driveLength(path: string): number {
+  return /^[A-Za-z]:[\\/]/.test(path) ? 2 : 0;
 }
 
 function nonEmpty(value: string, text: string): string {

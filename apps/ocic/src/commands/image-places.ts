@@ -30,8 +30,12 @@ export function sharedStore(stack: AsyncDisposableStack, options: GlobalOptions)
 }
 
 /** An image to look at: a bare name is one of local storage where there is such an image, else one of a registry. */
-export async function openForReading(text: string, places: Places): Promise<Source> {
-  return await openSource((await isStored(text, places)) ? `containers-storage:${text}` : text, places);
+export async function openForReading(text: string, places: Places, signal?: AbortSignal): Promise<Source> {
+  return await openSource(
+    (await isStored(text, places)) ? `containers-storage:${text}` : text,
+    places,
+    signal,
+  );
 }
 
 async function isStored(text: string, places: Places): Promise<boolean> {
@@ -46,14 +50,14 @@ async function isStored(text: string, places: Places): Promise<boolean> {
 }
 
 /** Where an image named on the command line is copied from. */
-export async function openSource(text: string, places: Places): Promise<Source> {
+export async function openSource(text: string, places: Places, signal?: AbortSignal): Promise<Source> {
   const name = parseImageName(text);
   // A short name is resolved as registries.conf says; only for reading, never for writing.
   const resolved: ImageName =
     name.transport === "docker"
       ? { ...name, text: formatReference(await findReference(places.client, name.text)) }
       : name;
-  return places.stack.use(await openImageSource(resolved, await backends(name, places)));
+  return places.stack.use(await openImageSource(resolved, await backends(name, places), { signal }));
 }
 
 export async function openDestination(text: string, places: Places): Promise<Destination> {

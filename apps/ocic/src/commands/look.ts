@@ -1,8 +1,9 @@
 import { OcidError } from "@ocid/base";
 import { diffImages, type ImageDifference, type ListedFile, openImageFiles } from "@ocid/image-copy";
 import type { Command } from "commander";
+import { cancellation } from "../cancellation.ts";
 import { type GlobalOptions, platformOf, registryClient } from "../global-options.ts";
-import { print, printResult, writeAll } from "../output/output.ts";
+import { printResult, writeAll } from "../output/output.ts";
 import { printable } from "../output/printable.ts";
 import { formatBytes } from "../output/units.ts";
 import { showContainerChanges } from "./changes.ts";
@@ -19,12 +20,13 @@ export function addLookCommands(program: Command): void {
     .action(async (text: string, flags: { long?: boolean; recursive?: boolean }, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
       await using stack = new AsyncDisposableStack();
+      const signal = cancellation();
       const { image, path } = splitPath(text);
-      const source = await openForReading(image, placesOf(options, stack));
+      const source = await openForReading(image, placesOf(options, stack), signal);
       const files = stack.use(
-        await openImageFiles(source, { platform: platformOf(options), listOnly: true }),
+        await openImageFiles(source, { platform: platformOf(options), listOnly: true, signal }),
       );
-      const found = await files.list(path ?? "/", { recursive: flags.recursive ?? false });
+      const found = await files.list(path ?? "/", { recursive: flags.recursive ?? false, signal });
       const line = flags.long ? longLine : (file: ListedFile) => nameOf(file, path ?? "/");
       printResult(options.json ?? false, found, () => found.map(file => `${line(file)}\n`).join(""));
     });
@@ -39,9 +41,10 @@ export function addLookCommands(program: Command): void {
       if (path === undefined)
         throw new OcidError("INVALID_ARGUMENT", `${text} names no file; write IMAGE:/path`);
       await using stack = new AsyncDisposableStack();
-      const source = await openForReading(image, placesOf(options, stack));
-      const files = stack.use(await openImageFiles(source, { platform: platformOf(options) }));
-      for await (const chunk of files.read(path)) writeAll(1, chunk);
+      const signal = cancellation();
+      const source = await openForReading(image, placesOf(options, stack), signal);
+      const files = stack.use(await openImageFiles(source, { platform: platformOf(options), signal }));
+      for await (const chunk of files.read(path, { signal })) writeAll(1, chunk);
     });
   program
     .command("diff <image> [other]")
@@ -53,9 +56,14 @@ export function addLookCommands(program: Command): void {
       const options = command.optsWithGlobals<GlobalOptions>();
       if (other === undefined) return await showContainerChanges(image, options);
       await using stack = new AsyncDisposableStack();
+      const signal = cancellation();
       const places = placesOf(options, stack);
       const [before, after] = [await openForReading(image, places), await openForReading(other, places)];
-      const found = await diffImages(before, after, { platform: platformOf(options), files: flags.files });
+      const found = await diffImages(before, after, {
+        platform: platformOf(options),
+        files: flags.files,
+        signal,
+      });
       printResult(options.json ?? false, found, () => showDifference(found));
     });
 }

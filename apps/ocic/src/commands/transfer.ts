@@ -1,17 +1,20 @@
 import { existsSync } from "node:fs";
 import { OcidError } from "@ocid/base";
-import { copyImage, importImage as importTree } from "@ocid/image-copy";
+import { type CopyOptions, copyImage, importImage as importTree } from "@ocid/image-copy";
+import { parsePlatform } from "@ocid/spec";
 import type { Command } from "commander";
+import { cancellation } from "../cancellation.ts";
 import { type GlobalOptions, platformOf, registryClient } from "../global-options.ts";
-import { printResult } from "../output/output.ts";
+import { printError, printResult } from "../output/output.ts";
 import { openDestination, openSource, sharedStore, transportPattern } from "./image-places.ts";
-import { showingProgress } from "./image-transfer.ts";
+import { isJson, showingProgress } from "./image-transfer.ts";
 
 interface TransferOptions extends GlobalOptions {
   readonly all?: boolean;
   readonly progress?: string;
   readonly format?: string;
   readonly preserveDigests?: boolean;
+  readonly compression?: string;
   readonly srcTlsVerify?: string;
   readonly destTlsVerify?: string;
   readonly srcCreds?: string;
@@ -23,11 +26,15 @@ export function addTransferCommands(program: Command): void {
   program
     .command("copy <source> <destination>")
     .description(
-      "copy an image: docker://NAME, containers-storage:NAME, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], dir:DIR",
+      "copy an image: docker://NAME, containers-storage:NAME, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker-daemon:NAME, dir:DIR; --platform takes a list too, for an index of these platforms",
     )
     .option("-a, --all", "every platform of an index")
     .option("-f, --format <format>", "oci or v2s2 manifests at the destination")
     .option("--preserve-digests", "fail instead of changing a manifest")
+    .option(
+      "--compression <form>",
+      "gzip, zstd or none for the layers at the destination (default: as they are)",
+    )
     .option("--src-tls-verify <bool>", "check the source registry's certificate")
     .option("--dest-tls-verify <bool>", "check the destination registry's certificate")
     .option("--src-creds <user:password>", "credentials for the source registry")
@@ -71,20 +78,39 @@ async function transfer(source: string, destination: string, options: TransferOp
   const to = stack.use(
     registryClient(options, { tlsVerify: options.destTlsVerify, creds: options.destCreds }),
   );
-  const progress = showingProgress(options.progress === "json");
+  const progress = showingProgress(isJson(options.progress));
+  const signal = cancellation();
   const target = await openDestination(destination, { client: to, store, stack });
-  const result = await copyImage(await openSource(source, { client: from, store, stack }), target, {
+  const opened = await openSource(source, { client: from, store, stack }, signal);
+  const result = await copyImage(opened, target, {
     all: options.all,
-    platform: platformOf(options),
+    ...platformsOf(options),
     format: formatOf(options.format),
+    layerCompression: compressionOf(options.compression),
     preserveDigests: options.preserveDigests,
     onProgress: progress.onProgress,
+    signal,
   });
   progress.end();
-  printResult(
-    options.json ?? false,
-    { digest: result.digest, indexDigest: result.indexDigest },
-    () => `${result.digest}\n`,
+  const { digest, sourceDigest, indexDigest, changes } = result;
+  if (!options.json)
+    for (const change of changes) printError(`ocic: not ${sourceDigest} any more: ${change}`);
+  printResult(options.json ?? false, { digest, sourceDigest, indexDigest, changes }, () => `${digest}\n`);
+}
+
+/** One platform, or with a list the index of these. */
+function platformsOf(options: TransferOptions): Pick<CopyOptions, "platform" | "platforms"> {
+  const list = options.platform?.split(",") ?? [];
+  return list.length > 1
+    ? { platforms: list.map(platform => parsePlatform(platform.trim())) }
+    : { platform: platformOf(options) };
+}
+
+function compressionOf(text: string | undefined): CopyOptions["layerCompression"] {
+  if (text === undefined || text === "gzip" || text === "zstd" || text === "none") return text;
+  throw new OcidError(
+    "INVALID_ARGUMENT",
+    `--compression should be gzip, zstd or none, found ${JSON.stringify(text)}`,
   );
 }
 
@@ -126,8 +152,10 @@ async function importImage(
           Labels: Object.fromEntries(flags.label.map(label => label.split(/=(.*)/s, 2) as [string, string])),
         }),
   };
+  const signal = cancellation();
   await using source = await importTree(directory, {
     config,
+    signal,
     platform: platformOf(options),
     ...(flags.created === undefined ? {} : { created: flags.created }),
   });
@@ -139,6 +167,7 @@ async function importImage(
     : `containers-storage:${destination.includes("/") ? destination : `localhost/${destination}`}`;
   const result = await copyImage(source, await openDestination(target, { client, store, stack }), {
     platform: platformOf(options),
+    signal,
   });
   const id = result.image ? `sha256:${result.image.id}` : undefined;
   printResult(

@@ -82,7 +82,7 @@ export class TreeBudget {
   readonly #bytes: number;
   #left: number;
 
-  constructor(bytes = 256 * 1024 * 1024) {
+  constructor(bytes: number = 256 * 1024 * 1024) {
     this.#bytes = bytes;
     this.#left = bytes;
   }

@@ -7,11 +7,20 @@ import type { ImageSource } from "../image-source.ts";
 /** An entry of a layer, as its archive has it. */
 export type LayerEntry = Partial<Header> & { readonly name: string; readonly content?: string };
 
+export interface ImageOfEntries {
+  readonly source: ImageSource;
+  readonly blobs: Map<Digest, Uint8Array>;
+  /** Digests of the layers that were read, in order. */
+  readonly fetched: Digest[];
+  /** Of the layers, from the base up. */
+  readonly layers: readonly Digest[];
+}
+
 /** An image whose layers are what is written here, entry by entry, from the base up. */
 export async function makeImageOfEntries(
   entries: readonly (readonly LayerEntry[])[],
   configFields: object = {},
-) {
+): Promise<ImageOfEntries> {
   const blobs = new Map<Digest, Uint8Array>();
   const keep = (mediaType: string, bytes: Uint8Array): Descriptor => {
     const digest = digestBytes(bytes);
