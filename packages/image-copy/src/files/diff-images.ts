@@ -5,7 +5,7 @@ import { inspectImage } from "../inspect-image.ts";
 import { diffTrees, type FileDifference, needsBelow } from "./diff-trees.ts";
 import { type FileNode, newNode, putBeneath, TreeBudget } from "./file-tree.ts";
 import { layersOf } from "./image-files.ts";
-import { LayerTars, type LayerToRead } from "./layer-tar.ts";
+import { LayerTars, type LayerToRead, mostBytes } from "./layer-tar.ts";
 import { readLayerTree } from "./layer-tree.ts";
 
 export interface DiffImagesOptions extends CallOptions {
@@ -78,7 +78,7 @@ async function diffFiles(
     const root: FileNode = { ...newNode(), children: new Map() };
     for (const layer of [...layers].reverse()) {
       if (root.closed) break;
-      const options = { layer: layer.at, digests: true, budget };
+      const options = { layer: layer.at, digests: true, budget, maxBytes: mostBytes(layer) };
       putBeneath(root, await readLayerTree(tars.open(layer, { signal }), options));
     }
     return root;

@@ -154,6 +154,12 @@ it("stops where the files of an image would fill the memory", async () => {
   await expect(files.list("/")).rejects.toMatchObject({ code: "RESOURCE_EXHAUSTED" });
 });
 
+it("stops at a layer that unpacks to far more than it is", async () => {
+  const image = await makeImage([{ name: "zeros", content: "\0".repeat(3_000_000) }]);
+  await using files = await openImageFiles(image.source, { maxLayerBytes: 1_000_000 });
+  await expect(files.list("/")).rejects.toMatchObject({ code: "RESOURCE_EXHAUSTED" });
+});
+
 it("ends when it is told to", async () => {
   const image = await makeImage(base);
   await using files = await openImageFiles(image.source);

@@ -15,7 +15,7 @@ import {
   putBeneath,
   TreeBudget,
 } from "./file-tree.ts";
-import { LayerTars, type LayerToRead } from "./layer-tar.ts";
+import { LayerTars, type LayerToRead, mostBytes } from "./layer-tar.ts";
 import { readLayerTree } from "./layer-tree.ts";
 
 export interface ImageFilesOptions extends CallOptions {
@@ -27,6 +27,8 @@ export interface ImageFilesOptions extends CallOptions {
   readonly listOnly?: boolean | undefined;
   /** Memory that listings may take, in bytes. Default 256 MiB. */
   readonly maxMemory?: number | undefined;
+  /** Most bytes that a layer may unpack to. Default: 256 times its size, and at least 8 GiB. */
+  readonly maxLayerBytes?: number | undefined;
 }
 
 /** A file with its path in the image, without a slash before it. */
@@ -92,6 +94,7 @@ class LazyFiles implements ImageFiles {
   readonly #spool: Spool;
   readonly #tars: LayerTars;
   readonly #budget: TreeBudget;
+  readonly #maxLayerBytes: number | undefined;
   readonly #root: FileNode = { ...newNode(), children: new Map() };
   /** How many layers, from the base, have not been read. */
   #left: number;
@@ -103,6 +106,7 @@ class LazyFiles implements ImageFiles {
     this.#spool = spool;
     this.#tars = new LayerTars(source, options.listOnly ? undefined : spool);
     this.#budget = new TreeBudget(options.maxMemory);
+    this.#maxLayerBytes = options.maxLayerBytes;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -197,6 +201,7 @@ class LazyFiles implements ImageFiles {
       layer: layer.at,
       digests: false,
       budget: this.#budget,
+      maxBytes: this.#maxLayerBytes ?? mostBytes(layer),
     });
     this.#left--;
     this.layersRead.push(layer.descriptor.digest);

@@ -15,6 +15,11 @@ export interface LayerToRead {
   readonly at: number;
 }
 
+/** What a layer may unpack to: real ones hardly ever do to a hundred times their size, bombs do to any. */
+export function mostBytes({ descriptor }: LayerToRead): number {
+  return Math.max(8 * 1024 ** 3, 256 * descriptor.size);
+}
+
 /** Layers' archives, each fetched once: what has been read is kept in the spool for reading again. */
 export class LayerTars {
   readonly #source: ImageSource;

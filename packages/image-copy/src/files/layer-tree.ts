@@ -20,17 +20,19 @@ export interface LayerTreeOptions {
   /** Digests of files' contents are wanted. */
   readonly digests: boolean;
   readonly budget: TreeBudget;
+  /** Most bytes of the tar. */
+  readonly maxBytes: number;
 }
 
 /** Reads what a layer has and hides out of its uncompressed tar. */
 export async function readLayerTree(
   tar: AsyncIterable<Uint8Array>,
-  { layer, digests, budget }: LayerTreeOptions,
+  { layer, digests, budget, maxBytes }: LayerTreeOptions,
 ): Promise<FileNode> {
   const root = newNode();
   const hidden: FileNode[] = [];
   let current: { node: FileNode; entry: FileEntry; hash: ReturnType<typeof createHash> } | undefined;
-  for await (const piece of readTar(tar, { wants: () => digests })) {
+  for await (const piece of readTar(tar, { wants: () => digests, maxBytes })) {
     if (piece.kind === "content") current?.hash.update(piece.bytes);
     else if (piece.kind === "end") {
       if (current) current.node.entry = { ...current.entry, digest: `sha256:${current.hash.digest("hex")}` };
