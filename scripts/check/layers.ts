@@ -1,5 +1,5 @@
 import { globSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { repository } from "../run.ts";
 
 /** Which packages of ours a package may use; ARCHITECTURE.md explains the layers. Tests are free. */
@@ -23,10 +23,47 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 export function checkLayers(): void {
   const wrong = Object.entries(allowed).flatMap(([folder, layers]) => {
     const permitted = new Set(layers.map(name => `@ocid/${name}`));
-    return [...forbiddenDependencies(folder, permitted), ...forbiddenImports(folder, permitted)];
+    return [
+      ...forbiddenDependencies(folder, permitted),
+      ...forbiddenImports(folder, permitted),
+      ...forbiddenModules(folder),
+    ];
   });
   if (wrong.length > 0)
     throw new Error(`layers: a package may use only what stands below it:\n  ${wrong.join("\n  ")}`);
+}
+
+/** What is not for the network or the machine does not load its modules: these packages run anywhere. */
+const pure: Readonly<Record<string, RegExp>> = {
+  "packages/spec": /^node:(?!crypto$)/,
+  "packages/base/src/index.ts": /^node:(dns|net|tls|http|https|http2|child_process|worker_threads)/,
+};
+
+function forbiddenModules(folder: string): string[] {
+  const rule = pure[folder];
+  const root = pure[`${folder}/src/index.ts`];
+  if (!rule && !root) return [];
+  const files = rule
+    ? globSync(`${folder}/src/**/*.ts`, { cwd: repository }).filter(path => !path.endsWith(".test.ts"))
+    : reachable(`${folder}/src/index.ts`);
+  return files.flatMap(path =>
+    importsOf(path)
+      .filter(name => (rule ?? root)!.test(name))
+      .map(name => `${path} imports ${name}, which it must do without`),
+  );
+}
+
+/** A file and all of its own package that it imports. */
+function reachable(path: string, found = new Set<string>()): readonly string[] {
+  if (found.has(path)) return [];
+  found.add(path);
+  for (const name of importsOf(path)) if (name.startsWith("./")) reachable(join(dirname(path), name), found);
+  return [...found];
+}
+
+function importsOf(path: string): readonly string[] {
+  const text = readFileSync(join(repository, path), "utf8");
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g)].map(match => match[1]!);
 }
 
 function forbiddenDependencies(folder: string, permitted: ReadonlySet<string>): string[] {
@@ -42,9 +79,8 @@ function forbiddenImports(folder: string, permitted: ReadonlySet<string>): strin
     path => !path.endsWith(".test.ts"),
   );
   return files.flatMap(path => {
-    const text = readFileSync(join(repository, path), "utf8");
-    const imports = [...text.matchAll(/(?:from|import)\s*\(?\s*"(@ocid\/[^"/]+)/g)].map(match => match[1]!);
-    return imports
+    return importsOf(path)
+      .flatMap(name => /^@ocid\/[^/]+/.exec(name)?.[0] ?? [])
       .filter(name => name !== own && !permitted.has(name))
       .map(name => `${path} imports ${name}`);
   });

@@ -2,7 +2,9 @@ import { Command } from "commander";
 import { addArtifactCommands } from "./commands/artifact.ts";
 import { addChangesCommands } from "./commands/changes.ts";
 import { addImageCommands } from "./commands/images.ts";
+import { addInspectCommand } from "./commands/inspect.ts";
 import { addLoginCommands } from "./commands/login.ts";
+import { addLookCommands } from "./commands/look.ts";
 import { addMountCommands } from "./commands/mount.ts";
 import { addPodCommands } from "./commands/pods.ts";
 import { addRunCommand } from "./commands/run.ts";
@@ -35,6 +37,8 @@ export function createProgram(): Command {
     .showHelpAfterError("(ocic --help lists the commands)");
   addImageCommands(program);
   addTransferCommands(program);
+  addInspectCommand(program);
+  addLookCommands(program);
   addSyncCommand(program);
   addVerifyCommand(program);
   addTagCommands(program);

@@ -23,6 +23,8 @@ export async function writeAtomic(path: string, content: string | Uint8Array, mo
     await rm(temporary, { force: true });
     throw error;
   }
+  // Windows opens no directories; there the file system itself orders a rename.
+  if (process.platform === "win32") return;
   const parent = await open(directory, "r");
   try {
     await parent.sync();

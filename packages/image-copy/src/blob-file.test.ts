@@ -54,7 +54,7 @@ describe("writeBlobFile", () => {
     const denied = source({ breakAt: 500_000, error: new OcidError("UNAUTHENTICATED", "who are you") });
     await expect(writeBlobFile(path, blob, denied.open)).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
     expect(await findPartialBlobs(directory)).toEqual([
-      { path: `${path}.${process.pid}.partial`, size: 500_000, pid: process.pid },
+      { path: `${path}.${process.pid}.partial`, size: 500_000, pid: process.pid, inUse: true },
     ]);
     const rest = source();
     await writeBlobFile(path, blob, rest.open);

@@ -123,8 +123,8 @@ async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
 async function takePartial(path: string, size: number): Promise<string> {
   const directory = dirname(path);
   const own = join(directory, `${basename(path)}.${process.pid}.partial`);
-  for (const { path: found, pid, size: kept } of await findPartialBlobs(directory, basename(path))) {
-    if (found !== own && isAlive(pid)) continue;
+  for (const { path: found, inUse, size: kept } of await findPartialBlobs(directory, basename(path))) {
+    if (found !== own && inUse) continue;
     if (kept > size) await rm(found, { force: true });
     // Of two who try, one succeeds.
     else if (found === own || (await renamed(found, own))) break;
@@ -139,6 +139,8 @@ export interface PartialBlob {
   readonly size: number;
   /** The process that wrote it. */
   readonly pid: number;
+  /** That process is still there. */
+  readonly inUse: boolean;
 }
 
 /** Lists what interrupted copies have left in a directory of blobs, for all blobs or the one of a name. */
@@ -149,7 +151,8 @@ export async function findPartialBlobs(directory: string, name?: string): Promis
     if (!match?.groups || (name !== undefined && match.groups["blob"] !== name)) continue;
     const path = join(directory, entry);
     const piece = await stat(path).catch(() => undefined);
-    if (piece) found.push({ path, size: piece.size, pid: Number(match.groups["pid"]) });
+    const pid = Number(match.groups["pid"]);
+    if (piece) found.push({ path, size: piece.size, pid, inUse: isAlive(pid) });
   }
   return found;
 }

@@ -7,6 +7,7 @@ import {
   isImageDescriptor,
   type Platform,
   parseManifest,
+  parseReference,
 } from "@ocid/spec";
 import { convertIndex } from "./convert-manifest.ts";
 import { copyBlobs } from "./copy-blobs.ts";
@@ -18,6 +19,7 @@ import { formatOf, type LayerCompression, type ManifestFormat } from "./layer-me
 import type { ImagePolicy } from "./policy.ts";
 import type { ImageRecord } from "./ports.ts";
 import { type OnProgress, ProgressMeter } from "./progress.ts";
+import { otherDigest } from "./registry-transport.ts";
 import {
   getEntry,
   getTop,
@@ -122,6 +124,7 @@ async function copyToStorage(
     );
   const image = await resolveImage(source, options);
   await admit(source, image, options);
+  refuseOtherDigest(destination, image);
   const record = await copyIntoStorage({
     source,
     destination,
@@ -137,6 +140,16 @@ async function copyToStorage(
     changes: [],
     image: record,
   };
+}
+
+/** A name with a digest is kept for that content only, or it would stand for what it does not say. */
+function refuseOtherDigest(destination: StorageDestination, { manifest, index }: ResolvedImage): void {
+  const digests = [manifest.descriptor.digest, index?.descriptor.digest];
+  for (const name of destination.names) {
+    const { digest } = parseReference(name);
+    if (digest !== undefined && !digests.includes(digest))
+      throw otherDigest(destination.name, manifest.descriptor.digest);
+  }
 }
 
 type CopyOutcome = Omit<CopyResult, "changes">;

@@ -1,7 +1,7 @@
-import { createHash } from "node:crypto";
 import { isOcidError, OcidError } from "@ocid/base";
 import { compress, decompress } from "@ocid/layer";
-import { type Descriptor, type DiffId, digestAlgorithm, finishDigest } from "@ocid/spec";
+import type { Descriptor, DiffId } from "@ocid/spec";
+import { checkDiffId } from "./check-diff-id.ts";
 import type { CopyContext } from "./copy-context.ts";
 import { onSide, readingFrom, sideError } from "./copy-side.ts";
 import { formatOf, type LayerCompression, layerCompression, layerMediaType } from "./layer-media-type.ts";
@@ -168,23 +168,6 @@ function keptAnnotations({ annotations }: Descriptor): Pick<Descriptor, "annotat
       !key.startsWith("containerd.io/snapshot/stargz/"),
   );
   return kept.length === 0 ? {} : { annotations: Object.fromEntries(kept) };
-}
-
-async function* checkDiffId(
-  tar: AsyncIterable<Uint8Array>,
-  diffId: DiffId,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const algorithm = digestAlgorithm(diffId);
-  const hash = createHash(algorithm);
-  for await (const chunk of tar) {
-    hash.update(chunk);
-    yield chunk;
-  }
-  const found = finishDigest(hash, algorithm);
-  if (found !== diffId)
-    throw new OcidError("DATA_LOSS", `the config promises a layer with diffID ${diffId}, found ${found}`, {
-      reason: "DigestMismatch",
-    });
 }
 
 async function* scaled(

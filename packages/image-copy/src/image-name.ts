@@ -21,7 +21,9 @@ export type ImageName =
       /** Which image of the archive: its name, or its place from 0. */
       readonly image: string | number | undefined;
     }
-  | { readonly transport: "dir"; readonly path: string };
+  | { readonly transport: "dir"; readonly path: string }
+  /** An image of a Docker engine, by name or by its id. */
+  | { readonly transport: "docker-daemon"; readonly text: string };
 
 export interface StoreLocation {
   readonly driver?: string;
@@ -29,7 +31,8 @@ export interface StoreLocation {
   readonly runRoot?: string;
 }
 
-const transports = "docker://, containers-storage:, oci:, oci-archive:, docker-archive:, dir:";
+const transports =
+  "docker://, containers-storage:, oci:, oci-archive:, docker-archive:, docker-daemon:, dir:";
 
 /** Reads an image's name; without a transport it is one in a registry. INVALID_ARGUMENT lists the transports. */
 export function parseImageName(text: string): ImageName {
@@ -50,6 +53,7 @@ export function parseImageName(text: string): ImageName {
     case "docker-archive":
       return parseDockerArchiveName(rest, text);
     case "docker-daemon":
+      return { transport: "docker-daemon", text: nonEmpty(rest, text) };
     case "ostree":
     case "sif":
     case "tarball":
@@ -88,7 +92,7 @@ function parseStorageName(rest: string, text: string): ImageName {
 }
 
 function parseDockerArchiveName(rest: string, text: string): ImageName {
-  const colon = rest.indexOf(":");
+  const colon = rest.indexOf(":", driveLength(rest));
   if (colon === -1) return { transport: "docker-archive", path: nonEmpty(rest, text), image: undefined };
   const image = rest.slice(colon + 1);
   return {
@@ -100,11 +104,19 @@ function parseDockerArchiveName(rest: string, text: string): ImageName {
 
 function splitTag(rest: string, text: string): { readonly path: string; readonly tag: string | undefined } {
   const colon = rest.lastIndexOf(":");
-  const tag = colon > rest.lastIndexOf("/") && colon > 0 ? rest.slice(colon + 1) : undefined;
+  const tag =
+    colon > rest.lastIndexOf("/") && colon > Math.max(0, driveLength(rest) - 1)
+      ? rest.slice(colon + 1)
+      : undefined;
   return {
     path: nonEmpty(tag === undefined ? rest : rest.slice(0, colon), text),
     tag: tag || undefined,
   };
+}
+
+/** The colon of `C:\\images` is no tag's. */
+function driveLength(path: string): number {
+  return /^[A-Za-z]:[\\/]/.test(path) ? 2 : 0;
 }
 
 function nonEmpty(value: string, text: string): string {

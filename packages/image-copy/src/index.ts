@@ -22,6 +22,25 @@ export {
   type DockerArchiveWriter,
 } from "./docker-archive-destination.ts";
 export { listDockerArchive, openDockerArchiveSource } from "./docker-archive-source.ts";
+export {
+  createDockerDaemonDestination,
+  type DockerDaemonOptions,
+  openDockerDaemonSource,
+} from "./docker-daemon-transport.ts";
+export {
+  type ConfigDifference,
+  type DiffImagesOptions,
+  diffImages,
+  type ImageDifference,
+} from "./files/diff-images.ts";
+export type { FileAspect, FileDifference } from "./files/diff-trees.ts";
+export type { FileEntry } from "./files/file-tree.ts";
+export {
+  type ImageFiles,
+  type ImageFilesOptions,
+  type ListedFile,
+  openImageFiles,
+} from "./files/image-files.ts";
 export { type ImageName, parseImageName, referenceOf, type StoreLocation } from "./image-name.ts";
 export type {
   BlobDestination,
@@ -49,6 +68,7 @@ export type {
   StageLayerRequest,
 } from "./ports.ts";
 export type { CopyProgress, OnProgress } from "./progress.ts";
+export { type Referrer, type ReferrerKind, readReferrers } from "./read-referrers.ts";
 export { createRegistryDestination, createRegistrySource } from "./registry-transport.ts";
 export type { ImageSignature } from "./signatures/image-signature.ts";
 export { loadSignatureStores, type SignatureStores } from "./signatures/registries-d.ts";

@@ -27,8 +27,12 @@ export interface ImageInspection {
   readonly config: ImageConfig;
   readonly labels: Readonly<Record<string, string>>;
   readonly layers: readonly Descriptor[];
+  /** What a builder has put into the index about this image: attestations, SBOMs among them. */
+  readonly attestations: readonly Descriptor[];
   /** Raw bytes of what the name points at. */
   readonly raw: Uint8Array;
+  /** Raw bytes of the image's own manifest. */
+  readonly rawManifest: Uint8Array;
   readonly rawConfig: Uint8Array;
 }
 
@@ -52,7 +56,13 @@ export async function inspectImage(
     config,
     labels: config.config?.Labels ?? {},
     layers: parsed.layers,
+    attestations: (index?.parsed.manifests ?? []).filter(
+      ({ annotations }) =>
+        annotations?.["vnd.docker.reference.type"] === "attestation-manifest" &&
+        annotations["vnd.docker.reference.digest"] === manifest.descriptor.digest,
+    ),
     raw: top.bytes,
+    rawManifest: manifest.bytes,
     rawConfig,
   };
 }

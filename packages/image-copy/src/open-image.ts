@@ -4,6 +4,7 @@ import { parseReference } from "@ocid/spec";
 import { createDirectoryDestination, createDirectorySource } from "./directory-transport.ts";
 import { createDockerArchiveDestination } from "./docker-archive-destination.ts";
 import { openDockerArchiveSource } from "./docker-archive-source.ts";
+import { createDockerDaemonDestination, openDockerDaemonSource } from "./docker-daemon-transport.ts";
 import { type ImageName, referenceOf } from "./image-name.ts";
 import type { BlobDestination, CallOptions, ImageSource } from "./image-source.ts";
 import { createLayoutDestination, createLayoutSource } from "./layout-transport.ts";
@@ -21,6 +22,8 @@ export interface ImageBackends {
   readonly signatureStores?: SignatureStores | undefined;
   /** The store of `containers-storage:` names. */
   readonly store?: ImageStorePort | undefined;
+  /** The engine's socket for `docker-daemon:` names. Default: that of `DOCKER_HOST`, or the usual one. */
+  readonly dockerSocket?: string | undefined;
 }
 
 /** The source that a name stands for. Dispose of it. */
@@ -62,6 +65,8 @@ async function openSource(
       return await openDockerArchiveSource(name.path, name.image, options);
     case "dir":
       return createDirectorySource(name.path);
+    case "docker-daemon":
+      return await openDockerDaemonSource(name.text, { ...options, socket: backends.dockerSocket });
   }
 }
 
@@ -87,6 +92,8 @@ function createDestination(name: ImageName, backends: ImageBackends): BlobDestin
       );
     case "dir":
       return createDirectoryDestination(name.path);
+    case "docker-daemon":
+      return createDockerDaemonDestination(referenceOf(name), { socket: backends.dockerSocket });
   }
 }
 

@@ -1,4 +1,4 @@
-import { resolve } from "node:path";
+import { resolve, sep } from "node:path";
 import { formatReference, parseReference, type Reference, referenceName } from "@ocid/spec";
 import type { PolicyIdentity } from "./image-source.ts";
 
@@ -17,7 +17,7 @@ export function registryIdentity(reference: Reference): PolicyIdentity {
 export function pathIdentity(transport: string, path: string, tag?: string): PolicyIdentity {
   const absolute = resolve(path);
   const scopes = tag === undefined ? [absolute] : [`${absolute}:${tag}`, absolute];
-  for (let end = absolute.lastIndexOf("/"); end > 0; end = absolute.lastIndexOf("/", end - 1))
+  for (let end = absolute.lastIndexOf(sep); end > 0; end = absolute.lastIndexOf(sep, end - 1))
     scopes.push(absolute.slice(0, end));
   return { transport, scopes };
 }

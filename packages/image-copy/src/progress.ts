@@ -9,6 +9,10 @@ export interface CopyProgress {
   /** Of the whole image, as far as it is known. */
   readonly totalBytes: number;
   readonly copiedBytes: number;
+  /** Of what has really been moved since the copy began; 0 until there is something to tell. */
+  readonly bytesPerSecond: number;
+  /** What the rest takes at this rate; undefined where nothing can be told yet. */
+  readonly secondsLeft: number | undefined;
 }
 
 export type OnProgress = (event: CopyProgress) => void;
@@ -17,8 +21,10 @@ export type OnProgress = (event: CopyProgress) => void;
 export class ProgressMeter {
   readonly #listener: OnProgress | undefined;
   readonly #bytes = new Map<string, number>();
+  readonly #begin = performance.now();
   #total = 0;
   #copied = 0;
+  #moved = 0;
 
   constructor(listener: OnProgress | undefined) {
     this.#listener = listener;
@@ -51,7 +57,11 @@ export class ProgressMeter {
     chunks: AsyncIterable<Uint8Array>,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     let bytes = offset;
-    if (offset > 0) this.bytes(descriptor, bytes);
+    if (offset > 0) {
+      this.bytes(descriptor, bytes);
+      // They were moved by an earlier copy, and say nothing of how fast this one is.
+      this.#moved -= offset;
+    }
     for await (const chunk of chunks) {
       bytes += chunk.byteLength;
       this.bytes(descriptor, bytes);
@@ -60,8 +70,23 @@ export class ProgressMeter {
   }
 
   #tell(kind: CopyProgress["kind"], descriptor: Descriptor, bytes: number): void {
-    this.#copied += bytes - (this.#bytes.get(descriptor.digest) ?? 0);
+    const more = bytes - (this.#bytes.get(descriptor.digest) ?? 0);
+    this.#copied += more;
+    if (kind !== "skipped") this.#moved += more;
     this.#bytes.set(descriptor.digest, bytes);
-    this.#listener?.({ kind, descriptor, bytes, totalBytes: this.#total, copiedBytes: this.#copied });
+    if (!this.#listener) return;
+    const seconds = (performance.now() - this.#begin) / 1000;
+    const bytesPerSecond = seconds > 0 ? Math.round(Math.max(0, this.#moved) / seconds) : 0;
+    const left = this.#total - this.#copied;
+    this.#listener({
+      kind,
+      descriptor,
+      bytes,
+      totalBytes: this.#total,
+      copiedBytes: this.#copied,
+      bytesPerSecond,
+      secondsLeft:
+        bytesPerSecond > 0 || left === 0 ? Math.ceil(left / Math.max(1, bytesPerSecond)) : undefined,
+    });
   }
 }

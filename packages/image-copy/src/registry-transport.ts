@@ -54,10 +54,21 @@ export function createRegistryDestination(client: RegistryClient, reference: Ref
       return (await client.pushBlob(reference, descriptor, open, { signal, mountFrom: from })).sent;
     },
     async putManifest({ bytes, descriptor }, named, options) {
+      if (named && reference.digest !== undefined && reference.digest !== descriptor.digest)
+        throw otherDigest(`docker://${formatReference(reference)}`, descriptor.digest);
       const target = named ? reference : { registry, repository, digest: descriptor.digest };
       await client.pushManifest(target, bytes, descriptor.mediaType, options);
     },
   };
+}
+
+/** A destination that is named by a digest is for that content only. */
+export function otherDigest(name: string, digest: Digest): OcidError {
+  return new OcidError(
+    "FAILED_PRECONDITION",
+    `${name} names another image than the one that is copied, which is ${digest}; leave the digest out`,
+    { reason: "DigestMismatch" },
+  );
 }
 
 /** A connection that breaks in the middle of a body has no code of the registry's; what comes after may be asked for again. */

@@ -83,7 +83,7 @@ async function* writeEntry(
   const xattrs = readXattrs(path, name);
   if (stat.isDirectory()) {
     yield tarHeader({ ...common, type: "directory", name: Buffer.concat([name, Buffer.from("/")]), xattrs });
-    if (getXattr(path, "trusted.overlay.opaque")?.toString() === "y")
+    if (hasXattrs && getXattr(path, "trusted.overlay.opaque")?.toString() === "y")
       yield tarHeader({ ...common, type: "file", mode: 0, name: join(name, Buffer.from(".wh..wh..opq")) });
   } else if (stat.isSymbolicLink())
     yield tarHeader({
@@ -126,7 +126,11 @@ async function* content(
   }
 }
 
+/** Those of other systems mean nothing to containers, which run on Linux. */
+const hasXattrs = process.platform === "linux";
+
 function readXattrs(path: Buffer, name: Buffer): readonly (readonly [string, Uint8Array])[] {
+  if (!hasXattrs) return [];
   const names = listXattrs(path);
   const piece = names.find(key => /^(trusted|user)\.overlay\.(redirect|metacopy)$/.test(key));
   if (piece !== undefined)

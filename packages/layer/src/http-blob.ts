@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf, OcidError, parseRetryAfter } from "@ocid/base";
-import { type HttpBlobSource, redirectTarget } from "@ocid/spec";
+import { redirectTarget } from "@ocid/base/redirects";
+import type { HttpBlobSource } from "@ocid/spec";
 import { httpGet } from "./http-connection.ts";
 import type { ResponseHead } from "./http-response.ts";
 

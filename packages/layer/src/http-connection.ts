@@ -1,7 +1,8 @@
 import { isIP, connect as netConnect, type Socket } from "node:net";
 import { type TLSSocket, connect as tlsConnect } from "node:tls";
 import { OcidError, Pace } from "@ocid/base";
-import { lookupRedirected, type TlsOptions } from "@ocid/spec";
+import { lookupRedirected } from "@ocid/base/redirects";
+import type { TlsOptions } from "@ocid/spec";
 import { type ResponseHead, ResponseReader } from "./http-response.ts";
 
 export interface GetRequest {

@@ -4,4 +4,5 @@ export { createLayerTar, type LayerTarOptions } from "./create-layer-tar.ts";
 export { downloadBlob, type HttpBlobOptions } from "./http-blob.ts";
 export { type ApplyLayerRequest, createLayerPool, type LayerPool } from "./layer-pool.ts";
 export { findKeptPieces, type KeptPiece } from "./partial-blob.ts";
+export { type ReadTarEntry, type ReadTarOptions, readTar, type TarPiece } from "./read-tar.ts";
 export { type RebuildTarRequest, rebuildTar } from "./rebuild-tar.ts";

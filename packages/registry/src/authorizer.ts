@@ -1,5 +1,6 @@
 import { OcidError, parseRetryAfter, SharedFlight } from "@ocid/base";
-import { isLinkLocal, parseJsonObject } from "@ocid/spec";
+import { isLinkLocal } from "@ocid/base/redirects";
+import { parseJsonObject } from "@ocid/spec";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credential } from "./credentials.ts";
 import { responseError } from "./response-error.ts";

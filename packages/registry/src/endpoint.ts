@@ -1,6 +1,7 @@
 import type { Readable } from "node:stream";
 import { isOcidError, OcidError, parseRetryAfter, retry } from "@ocid/base";
-import { redirectTarget, type TlsOptions } from "@ocid/spec";
+import { redirectTarget } from "@ocid/base/redirects";
+import type { TlsOptions } from "@ocid/spec";
 import { type Access, Authorizer } from "./authorizer.ts";
 import type { Credential } from "./credentials.ts";
 import { proxyFor } from "./proxy.ts";

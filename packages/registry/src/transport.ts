@@ -1,6 +1,7 @@
 import type { Readable } from "node:stream";
 import { codeOf, isOcidError, OcidError, traced } from "@ocid/base";
-import { lookupRedirected, type TlsOptions } from "@ocid/spec";
+import { lookupRedirected } from "@ocid/base/redirects";
+import type { TlsOptions } from "@ocid/spec";
 import { Agent, type Dispatcher, ProxyAgent, request as undiciRequest } from "undici";
 import { proxyFor } from "./proxy.ts";
 

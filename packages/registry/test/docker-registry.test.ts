@@ -101,7 +101,7 @@ describe("Debian's docker-registry", () => {
     expect(`${refusal.message} ${refusal.stack}`).not.toContain("wrong-one");
   });
 
-  test("over TLS of an authority of one's own", async () => {
+  test("over TLS of an authority of one's own, with a user and a password", async () => {
     const directory = join(root.path, "tls");
     mkdirSync(directory);
     const [key, certificate] = [join(directory, "key.pem"), join(directory, "cert.pem")];
@@ -126,7 +126,12 @@ describe("Debian's docker-registry", () => {
       ],
       { stdio: "ignore" },
     );
-    await using registry = await startDockerRegistry({ directory, tls: { certificate, key } });
+    const user = { username: "me", password: "s3cret-pass" };
+    await using registry = await startDockerRegistry({
+      directory,
+      tls: { certificate, key },
+      basicAuth: user,
+    });
     const reference = { registry: registry.host, repository: "test/app", tag: "v1" };
     await using stranger = createRegistryClient({ certificateDirectories: [] });
     await expect(stranger.resolve(reference)).rejects.toMatchObject({
@@ -136,7 +141,12 @@ describe("Debian's docker-registry", () => {
     const certificates = join(directory, "certs.d");
     mkdirSync(join(certificates, registry.host), { recursive: true });
     cpSync(certificate, join(certificates, registry.host, "ca.crt"));
-    await using client = createRegistryClient({ certificateDirectories: [certificates] });
+    await using anonymous = createRegistryClient({ certificateDirectories: [certificates] });
+    await expect(anonymous.resolve(reference)).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+    await using client = createRegistryClient({
+      certificateDirectories: [certificates],
+      credentials: fixedCredential({ kind: "basic", ...user }, registry.host),
+    });
     await pushAndFetch(client, reference);
   });
 

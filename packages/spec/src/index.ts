@@ -46,7 +46,6 @@ export {
   parsePlatform,
   platformFits,
 } from "./platform.ts";
-export { isLinkLocal, lookupRedirected, redirectTarget } from "./redirect-target.ts";
 export {
   formatReference,
   isShortName,

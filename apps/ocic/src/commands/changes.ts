@@ -19,17 +19,9 @@ export function addChangesCommands(program: Command): void {
   program
     .command("changes <container>")
     .description("paths that a container has added (A), changed (C) and removed (D)")
-    .action(async (reference: string, _, command: Command) => {
-      const options = command.optsWithGlobals<GlobalOptions>();
-      await using store = await openLocalStore(options);
-      const { id } = await containerOf(store, reference);
-      const changes: ContainerChange[] = [];
-      for await (const change of store.containerChanges(id)) {
-        if (options.json) changes.push(change);
-        else print(`${letters[change.kind]} ${change.path}\n`);
-      }
-      if (options.json) printResult(true, changes, () => "");
-    });
+    .action(async (reference: string, _, command: Command) =>
+      showContainerChanges(reference, command.optsWithGlobals<GlobalOptions>()),
+    );
   program
     .command("commit <container> <name>")
     .description(
@@ -53,6 +45,17 @@ export function addChangesCommands(program: Command): void {
       });
       printResult(options.json ?? false, image, () => `${shortId(image.id)}\n`);
     });
+}
+
+export async function showContainerChanges(reference: string, options: GlobalOptions): Promise<void> {
+  await using store = await openLocalStore(options);
+  const { id } = await containerOf(store, reference);
+  const changes: ContainerChange[] = [];
+  for await (const change of store.containerChanges(id)) {
+    if (options.json) changes.push(change);
+    else print(`${letters[change.kind]} ${change.path}\n`);
+  }
+  if (options.json) printResult(true, changes, () => "");
 }
 
 async function containerOf(store: Store, reference: string): Promise<ContainerRecord> {

@@ -1,8 +1,9 @@
-import { messageOf, OcidError } from "@ocid/base";
+import { isOcidError, messageOf, OcidError } from "@ocid/base";
 import { createImageDestination, type ImageName, openImageSource, parseImageName } from "@ocid/image-copy";
 import { loadRegistriesConf, type RegistryClient, resolveShortName } from "@ocid/registry";
 import { formatReference, type Reference } from "@ocid/spec";
 import { loadStorageConf, openStore, type Store } from "@ocid/storage";
+import { type GlobalOptions, openLocalStore } from "../global-options.ts";
 
 export interface Places {
   readonly client: RegistryClient;
@@ -15,15 +16,48 @@ export interface Places {
 type Source = Awaited<ReturnType<typeof openImageSource>>;
 type Destination = ReturnType<typeof createImageDestination>;
 
+/** Names that say where an image is; all others are those of local storage or of a registry. */
+export const transportPattern =
+  /^(docker:\/\/|oci:|oci-archive:|docker-archive:|docker-daemon:|dir:|containers-storage:)/;
+
+/** The store of the options, opened once. */
+export function sharedStore(stack: AsyncDisposableStack, options: GlobalOptions): Places["store"] {
+  let opened: Promise<Store> | undefined;
+  return () => {
+    opened ??= openLocalStore(options).then(store => stack.use(store));
+    return opened;
+  };
+}
+
+/** An image to look at: a bare name is one of local storage where there is such an image, else one of a registry. */
+export async function openForReading(text: string, places: Places, signal?: AbortSignal): Promise<Source> {
+  return await openSource(
+    (await isStored(text, places)) ? `containers-storage:${text}` : text,
+    places,
+    signal,
+  );
+}
+
+async function isStored(text: string, places: Places): Promise<boolean> {
+  if (transportPattern.test(text)) return false;
+  try {
+    return (await (await places.store()).findImage(text)) !== undefined;
+  } catch (error) {
+    // Who may not open the store, or has none, can still look into registries.
+    if (isOcidError(error, "PERMISSION_DENIED") || isOcidError(error, "UNIMPLEMENTED")) return false;
+    throw error;
+  }
+}
+
 /** Where an image named on the command line is copied from. */
-export async function openSource(text: string, places: Places): Promise<Source> {
+export async function openSource(text: string, places: Places, signal?: AbortSignal): Promise<Source> {
   const name = parseImageName(text);
   // A short name is resolved as registries.conf says; only for reading, never for writing.
   const resolved: ImageName =
     name.transport === "docker"
       ? { ...name, text: formatReference(await findReference(places.client, name.text)) }
       : name;
-  return places.stack.use(await openImageSource(resolved, await backends(name, places)));
+  return places.stack.use(await openImageSource(resolved, await backends(name, places), { signal }));
 }
 
 export async function openDestination(text: string, places: Places): Promise<Destination> {

@@ -2,6 +2,7 @@ import { OcidError } from "@ocid/base";
 import { watchPulls } from "@ocid/cri-api";
 import { copyImage, createRegistrySource, createStorageDestination } from "@ocid/image-copy";
 import type { Command } from "commander";
+import { cancellation } from "../cancellation.ts";
 import {
   endpointOf,
   type GlobalOptions,
@@ -15,7 +16,7 @@ import { print, printResult, printRows } from "../output/output.ts";
 import { ProgressDisplay } from "../output/progress.ts";
 import { formatAge, formatBytes, shortId } from "../output/units.ts";
 import { findReference } from "./image-places.ts";
-import { showingProgress } from "./image-transfer.ts";
+import { isJson, showingProgress } from "./image-transfer.ts";
 
 /** Images on this node: pull, images, rmi. */
 export function addImageCommands(program: Command): void {
@@ -26,8 +27,8 @@ export function addImageCommands(program: Command): void {
     .action(async (image: string, own: { progress?: string }, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
       const id = usesDaemon(options)
-        ? await pullThroughDaemon(image, options, own.progress === "json")
-        : await pullIntoStore(image, options, own.progress === "json");
+        ? await pullThroughDaemon(image, options, isJson(own.progress))
+        : await pullIntoStore(image, options, isJson(own.progress));
       printResult(options.json ?? false, { id, image }, () => `${id}\n`);
     });
   program
@@ -134,7 +135,7 @@ async function pullIntoStore(image: string, options: GlobalOptions, json: boolea
   const { image: stored } = await copyImage(
     createRegistrySource(client, reference),
     createStorageDestination(store, reference),
-    { platform: platformOf(options), onProgress: progress.onProgress },
+    { platform: platformOf(options), onProgress: progress.onProgress, signal: cancellation() },
   );
   progress.end();
   return `sha256:${stored!.id}`;

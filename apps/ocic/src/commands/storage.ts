@@ -5,6 +5,7 @@ import { type GlobalOptions, openLocalStore, registryClient } from "../global-op
 import { print, printError, printRows } from "../output/output.ts";
 import { formatAge, formatBytes, shortId } from "../output/units.ts";
 import { repairImages } from "../repair-images.ts";
+import { showPartialBlobs } from "./partial-blobs.ts";
 
 /** Care of the store: check, repair, df, partial, gc. */
 export function addStorageCommands(program: Command): void {
@@ -63,11 +64,14 @@ export function addStorageCommands(program: Command): void {
       printRows(options.json ?? false, usage, ["image", "size", "freed if removed", "containers"], rows);
     });
   storage
-    .command("partial")
-    .description("what interrupted pulls have left, for the next ones to go on from")
+    .command("partial [place]")
+    .description(
+      "what interrupted pulls have left, or copies to oci:DIR or dir:DIR, for the next ones to go on from",
+    )
     .option("--clear", "remove what no living process is at")
-    .action(async (flags: { clear?: boolean }, command: Command) => {
+    .action(async (place: string | undefined, flags: { clear?: boolean }, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
+      if (place !== undefined) return await showPartialBlobs(place, flags.clear ?? false, options);
       await using store = await openLocalStore(options);
       const found = store.partialDownloads();
       const cleared = new Set<string>(flags.clear ? store.clearPartialDownloads() : []);

@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
-import { messageOf, OcidError, Semaphore, wrapError } from "@ocid/base";
+import { linkSignal, messageOf, OcidError, Semaphore, wrapError } from "@ocid/base";
 import { copyImage, createRegistrySource } from "@ocid/image-copy";
 import { fixedCredential, type RegistryClient } from "@ocid/registry";
 import { formatReference, parseReference } from "@ocid/spec";
 import type { Command } from "commander";
+import { cancellation } from "../cancellation.ts";
 import { ExitWith } from "../exit-code.ts";
 import { type GlobalOptions, openLocalStore, platformOf, registryClient } from "../global-options.ts";
 import { printError, printResult } from "../output/output.ts";
@@ -86,7 +87,7 @@ async function sync(
   }
   refuseCollisions(planned.map(({ item }) => item));
   const places = new Semaphore(jobs);
-  const stop = new AbortController();
+  using stop = linkSignal(cancellation());
   const work = planned.map(async ({ item, from }): Promise<Outcome> => {
     const names = { source: formatReference(item.source), destination: `${destination}/${item.name}` };
     try {

@@ -1,35 +1,40 @@
 import { existsSync } from "node:fs";
 import { OcidError } from "@ocid/base";
-import { copyImage, importImage as importTree, inspectImage } from "@ocid/image-copy";
-import { formatPlatform } from "@ocid/spec";
-import type { Store } from "@ocid/storage";
+import { type CopyOptions, copyImage, importImage as importTree } from "@ocid/image-copy";
+import { parsePlatform } from "@ocid/spec";
 import type { Command } from "commander";
-import { type GlobalOptions, openLocalStore, platformOf, registryClient } from "../global-options.ts";
-import { print, printResult, writeAll } from "../output/output.ts";
-import { openDestination, openSource, type Places } from "./image-places.ts";
-import { showingProgress } from "./image-transfer.ts";
+import { cancellation } from "../cancellation.ts";
+import { type GlobalOptions, platformOf, registryClient } from "../global-options.ts";
+import { printError, printResult } from "../output/output.ts";
+import { openDestination, openSource, sharedStore, transportPattern } from "./image-places.ts";
+import { isJson, showingProgress } from "./image-transfer.ts";
 
 interface TransferOptions extends GlobalOptions {
   readonly all?: boolean;
   readonly progress?: string;
   readonly format?: string;
   readonly preserveDigests?: boolean;
+  readonly compression?: string;
   readonly srcTlsVerify?: string;
   readonly destTlsVerify?: string;
   readonly srcCreds?: string;
   readonly destCreds?: string;
 }
 
-/** Moving images from place to place, with or without a daemon: copy, push, import, inspect. */
+/** Moving images from place to place, with or without a daemon: copy, push, import. */
 export function addTransferCommands(program: Command): void {
   program
     .command("copy <source> <destination>")
     .description(
-      "copy an image: docker://NAME, containers-storage:NAME, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], dir:DIR",
+      "copy an image: docker://NAME, containers-storage:NAME, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker-daemon:NAME, dir:DIR; --platform takes a list too, for an index of these platforms",
     )
     .option("-a, --all", "every platform of an index")
     .option("-f, --format <format>", "oci or v2s2 manifests at the destination")
     .option("--preserve-digests", "fail instead of changing a manifest")
+    .option(
+      "--compression <form>",
+      "gzip, zstd or none for the layers at the destination (default: as they are)",
+    )
     .option("--src-tls-verify <bool>", "check the source registry's certificate")
     .option("--dest-tls-verify <bool>", "check the destination registry's certificate")
     .option("--src-creds <user:password>", "credentials for the source registry")
@@ -62,14 +67,6 @@ export function addTransferCommands(program: Command): void {
     .option("--label <name=value...>", "labels")
     .option("--created <time>", "RFC 3339; with the same directory and time the image is the same")
     .action(importImage);
-  program
-    .command("inspect <image>")
-    .description(
-      "show an image without pulling it: docker://NAME, containers-storage:NAME, oci:DIR[:TAG], dir:DIR",
-    )
-    .option("--raw", "the manifest's bytes as they are")
-    .option("--config", "the config's bytes as they are")
-    .action(inspect);
 }
 
 async function transfer(source: string, destination: string, options: TransferOptions): Promise<void> {
@@ -81,20 +78,39 @@ async function transfer(source: string, destination: string, options: TransferOp
   const to = stack.use(
     registryClient(options, { tlsVerify: options.destTlsVerify, creds: options.destCreds }),
   );
-  const progress = showingProgress(options.progress === "json");
+  const progress = showingProgress(isJson(options.progress));
+  const signal = cancellation();
   const target = await openDestination(destination, { client: to, store, stack });
-  const result = await copyImage(await openSource(source, { client: from, store, stack }), target, {
+  const opened = await openSource(source, { client: from, store, stack }, signal);
+  const result = await copyImage(opened, target, {
     all: options.all,
-    platform: platformOf(options),
+    ...platformsOf(options),
     format: formatOf(options.format),
+    layerCompression: compressionOf(options.compression),
     preserveDigests: options.preserveDigests,
     onProgress: progress.onProgress,
+    signal,
   });
   progress.end();
-  printResult(
-    options.json ?? false,
-    { digest: result.digest, indexDigest: result.indexDigest },
-    () => `${result.digest}\n`,
+  const { digest, sourceDigest, indexDigest, changes } = result;
+  if (!options.json)
+    for (const change of changes) printError(`ocic: not ${sourceDigest} any more: ${change}`);
+  printResult(options.json ?? false, { digest, sourceDigest, indexDigest, changes }, () => `${digest}\n`);
+}
+
+/** One platform, or with a list the index of these. */
+function platformsOf(options: TransferOptions): Pick<CopyOptions, "platform" | "platforms"> {
+  const list = options.platform?.split(",") ?? [];
+  return list.length > 1
+    ? { platforms: list.map(platform => parsePlatform(platform.trim())) }
+    : { platform: platformOf(options) };
+}
+
+function compressionOf(text: string | undefined): CopyOptions["layerCompression"] {
+  if (text === undefined || text === "gzip" || text === "zstd" || text === "none") return text;
+  throw new OcidError(
+    "INVALID_ARGUMENT",
+    `--compression should be gzip, zstd or none, found ${JSON.stringify(text)}`,
   );
 }
 
@@ -103,14 +119,6 @@ function formatOf(text: string | undefined): "oci" | "docker" | undefined {
   if (text === "oci") return "oci";
   if (text === "v2s2" || text === "docker") return "docker";
   throw new OcidError("INVALID_ARGUMENT", `--format should be oci or v2s2, found ${JSON.stringify(text)}`);
-}
-
-function sharedStore(stack: AsyncDisposableStack, options: GlobalOptions): Places["store"] {
-  let opened: Promise<Store> | undefined;
-  return () => {
-    opened ??= openLocalStore(options).then(store => stack.use(store));
-    return opened;
-  };
 }
 
 interface ImportFlags {
@@ -144,19 +152,22 @@ async function importImage(
           Labels: Object.fromEntries(flags.label.map(label => label.split(/=(.*)/s, 2) as [string, string])),
         }),
   };
+  const signal = cancellation();
   await using source = await importTree(directory, {
     config,
+    signal,
     platform: platformOf(options),
     ...(flags.created === undefined ? {} : { created: flags.created }),
   });
   await using stack = new AsyncDisposableStack();
   const store = sharedStore(stack, options);
   const client = stack.use(registryClient(options));
-  const target = /^(docker:\/\/|oci:|oci-archive:|docker-archive:|dir:|containers-storage:)/.test(destination)
+  const target = transportPattern.test(destination)
     ? destination
     : `containers-storage:${destination.includes("/") ? destination : `localhost/${destination}`}`;
   const result = await copyImage(source, await openDestination(target, { client, store, stack }), {
     platform: platformOf(options),
+    signal,
   });
   const id = result.image ? `sha256:${result.image.id}` : undefined;
   printResult(
@@ -171,46 +182,4 @@ function words(text: string, flag: string): string[] {
   const list: unknown = JSON.parse(text);
   if (Array.isArray(list) && list.every(item => typeof item === "string")) return list;
   throw new OcidError("INVALID_ARGUMENT", `${flag} should be a word or a JSON list of words`);
-}
-
-async function inspect(
-  image: string,
-  flags: { readonly raw?: boolean; readonly config?: boolean },
-  command: Command,
-): Promise<void> {
-  const options = command.optsWithGlobals<GlobalOptions>();
-  await using stack = new AsyncDisposableStack();
-  const client = stack.use(registryClient(options));
-  const store = sharedStore(stack, options);
-  // A bare name is one of local storage where there is such an image, else one of a registry.
-  const hasTransport = /^(docker:\/\/|oci:|oci-archive:|docker-archive:|dir:|containers-storage:)/.test(
-    image,
-  );
-  const name =
-    !hasTransport && (await (await store()).findImage(image)) ? `containers-storage:${image}` : image;
-  const found = await inspectImage(await openSource(name, { client, store, stack }), {
-    platform: platformOf(options),
-  });
-  if (flags.raw) return writeAll(1, found.raw);
-  if (flags.config) return writeAll(1, found.rawConfig);
-  const { config } = found;
-  const summary = {
-    name: found.name,
-    digest: found.digest,
-    mediaType: found.mediaType,
-    manifestDigest: found.manifestDigest,
-    created: config.created,
-    platform: formatPlatform(config),
-    platforms: found.platforms.map(entry => ({
-      platform: formatPlatform(entry.platform),
-      digest: entry.digest,
-    })),
-    config: config.config ?? {},
-    layers: found.layers.map(layer => ({
-      digest: layer.digest,
-      size: layer.size,
-      mediaType: layer.mediaType,
-    })),
-  };
-  print(`${JSON.stringify(summary, null, 2)}\n`);
 }

@@ -5,6 +5,9 @@ import { formatBytes } from "./units.ts";
 export interface TransferState {
   readonly copiedBytes: number;
   readonly totalBytes: number;
+  /** Where the copy knows what it has really moved. */
+  readonly bytesPerSecond?: number;
+  readonly secondsLeft?: number | undefined;
   readonly layers: readonly {
     readonly digest: string;
     readonly size: number;
@@ -47,8 +50,9 @@ export class ProgressDisplay {
 
   #showTerminal(state: TransferState): void {
     const seconds = (performance.now() - this.#start) / 1000;
-    const rate = state.copiedBytes / Math.max(seconds, 0.001);
-    const left = rate > 0 ? Math.ceil((state.totalBytes - state.copiedBytes) / rate) : 0;
+    const rate = state.bytesPerSecond ?? state.copiedBytes / Math.max(seconds, 0.001);
+    const left =
+      state.secondsLeft ?? (rate > 0 ? Math.ceil((state.totalBytes - state.copiedBytes) / rate) : 0);
     const rows = state.layers
       .slice(-12)
       .map(

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { isLinkLocal, lookupRedirected, redirectTarget } from "./redirect-target.ts";
+import { isLinkLocal, lookupRedirected, redirectTarget } from "./redirects.ts";
 
 const from = new URL("https://registry.test/v2/");
 
