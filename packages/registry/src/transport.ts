@@ -118,7 +118,8 @@ function sendOnce(
     };
     const abort = () => giveUp(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
-    const idle = (ms: number) => giveUp(Object.assign(new Error(`no answer for ${ms} ms`), { code: "ETIMEDOUT" }));
+    const idle = (ms: number) =>
+      giveUp(Object.assign(new Error(`no answer for ${ms} ms`), { code: "ETIMEDOUT" }));
     const connecting = setTimeout(idle, Math.min(connectMs, idleMs), Math.min(connectMs, idleMs));
     outgoing.once("socket", socket => {
       if (!socket.connecting) return clearTimeout(connecting);
