@@ -1,5 +1,4 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
-import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { Readable } from "node:stream";
 import { codeOf, isOcidError, OcidError, traced } from "@ocid/base";
 import { lookupRedirected, type TlsOptions } from "@ocid/spec";
@@ -85,7 +84,7 @@ export class Transport implements AsyncDisposable {
       ...(proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } }),
     };
     if (!secure) return new HttpAgent(common);
-    return new HttpsAgent({
+    return new (loadHttps().Agent)({
       ...common,
       rejectUnauthorized: verify,
       ...(ca ? { ca: [...ca] } : {}),
@@ -94,6 +93,9 @@ export class Transport implements AsyncDisposable {
     });
   }
 }
+
+/** Loaded when it is used: TLS is the largest of Node's own modules. */
+const loadHttps = () => process.getBuiltinModule("node:https");
 
 const connectMs = 30_000;
 
@@ -106,7 +108,7 @@ function sendOnce(
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     let response: IncomingMessage | undefined;
-    const outgoing = (url.protocol === "https:" ? httpsRequest : httpRequest)(url, {
+    const outgoing = (url.protocol === "https:" ? loadHttps().request : httpRequest)(url, {
       ...connection,
       method,
       headers: { ...headers },
