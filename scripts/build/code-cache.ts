@@ -49,7 +49,7 @@ async function addImage(registry: Awaited<ReturnType<typeof startTestRegistry>>)
     layers: [{ files }, { files: { "etc/motd": "hello\n" } }],
   });
   for (const blob of blobs.values()) registry.addBlob("warm", blob);
-  registry.addManifest("warm", manifest.bytes, manifest.mediaType, "1");
+  registry.addManifest("warm", manifest.bytes, manifest.descriptor.mediaType, "1");
   return "warm:1";
 }
 
@@ -80,6 +80,12 @@ function runToEnd(program: string, args: readonly string[]): Promise<void> {
   return new Promise((resolve, reject) => {
     const child = spawn(node, [program, ...args], { stdio: "ignore", timeout: 60_000, env });
     child.once("error", reject);
-    child.once("exit", () => resolve());
+    child.once("exit", code => {
+      if (code !== 0)
+        console.error(
+          `the run that fills the code cache of ${args.join(" ")} failed; starts will take longer`,
+        );
+      resolve();
+    });
   });
 }
