@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { unmountBelow } from "@ocid/testkit";
 import { inputs, makeInput } from "./bench-inputs.ts";
 import { columns } from "./bench-pull.ts";
-import { pullers } from "./contestants.ts";
+import { pullers, startPullingDaemon } from "./contestants.ts";
 import { type Cost, measure } from "./measure.ts";
 import type { WorkReport } from "./report.ts";
 import { type Programs, peer, type WorkPlace } from "./work-place.ts";
@@ -77,7 +77,8 @@ export async function benchRepull(
     await measure(programs.ocic, ["--tls-verify=false", "copy", `oci:${layout}:bench`, image], place.env);
     rmSync(layout, { recursive: true });
   }
-  const all = pullers(programs, place);
+  await using daemon = await startPullingDaemon(place, programs, join(place.path, "ocid-repull"));
+  const all = [...pullers(programs, place), daemon];
   const costs = all.map(() => [] as Cost[]);
   for (let round = 0; round < rounds; round++)
     for (const [at, puller] of all.entries()) {
@@ -88,12 +89,16 @@ export async function benchRepull(
       costs[at]!.push(await puller.pull(directory, `${host}/bench/repull:2`));
       unmountBelow(directory);
       rmSync(directory, { recursive: true });
+      await puller.forget?.();
     }
   return [
     {
       work: `pull again, one small layer new, ${rounds} rounds`,
       series: all.map((puller, at) => ({ name: puller.name, metrics: columns(costs[at]!) })),
-      goals: [{ metric: "wall", against: "skopeo", atMost: 0.5 }],
+      goals: [
+        { metric: "wall", against: "skopeo", atMost: 0.5 },
+        { of: daemon.name, metric: "wall", against: "skopeo", atMost: 0.5 },
+      ],
     },
   ];
 }

@@ -1,6 +1,6 @@
 import { globSync } from "node:fs";
 import { join } from "node:path";
-import { millisecondsOf, pushBusybox, removePods, startDaemon, startPod } from "./daemon.ts";
+import { millisecondsOf, pushBusybox, removingPods, startDaemon, startPod } from "./daemon.ts";
 import { measure } from "./measure.ts";
 import type { WorkReport } from "./report.ts";
 import { type Programs, peer, type WorkPlace } from "./work-place.ts";
@@ -15,6 +15,7 @@ export async function benchExec(
   const directory = join(place.path, "exec");
   await using daemon = await startDaemon(place, programs, directory);
   const { runtime } = daemon;
+  await using _pods = removingPods(runtime);
   await daemon.images.pullImage({ image: { image } });
   const { containerId } = await startPod(runtime, image, "exec");
   const runc = peer("runc");
@@ -34,7 +35,6 @@ export async function benchExec(
     ours.push(mine);
     if (bare) theirs.push(bare.wall * 1000);
   }
-  await removePods(runtime);
   return [
     {
       work: `ExecSync true, ${count} rounds`,

@@ -3,7 +3,7 @@ import {
   millisecondsOf,
   pushBusybox,
   type Runtime,
-  removePods,
+  removingPods,
   sandboxConfig,
   startDaemon,
   startPod,
@@ -24,6 +24,7 @@ export async function benchList(
   const image = await pushBusybox(place, programs);
   await using daemon = await startDaemon(place, programs, join(place.path, "list"));
   const { runtime, pid } = daemon;
+  await using _pods = removingPods(runtime);
   await daemon.images.pullImage({ image: { image } });
   const grown: number[] = [];
   for (let pod = 0; pod < podsOfLists; pod++) {
@@ -60,7 +61,6 @@ export async function benchList(
     // Four times as many may take four times as long, and some more for what a processor's caches hold.
     goals: [{ metric: "last/first", atMost: 6 }],
   });
-  await removePods(runtime);
   return reports;
 }
 

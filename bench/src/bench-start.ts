@@ -1,5 +1,13 @@
 import { join } from "node:path";
-import { type Daemon, millisecondsOf, pushBusybox, removePods, startDaemon, startPod } from "./daemon.ts";
+import {
+  type Daemon,
+  millisecondsOf,
+  pushBusybox,
+  removePods,
+  removingPods,
+  startDaemon,
+  startPod,
+} from "./daemon.ts";
 import { ownCpu } from "./measure.ts";
 import { openPodman, podmanLimits } from "./podman.ts";
 import type { WorkReport } from "./report.ts";
@@ -13,6 +21,7 @@ export async function benchStart(
 ): Promise<readonly WorkReport[]> {
   const image = await pushBusybox(place, programs);
   await using daemon = await startDaemon(place, programs, join(place.path, "start"));
+  await using _pods = removingPods(daemon.runtime);
   await daemon.images.pullImage({ image: { image } });
   return [...(await oneByOne(place, daemon, image, Math.max(rounds, 20))), await manyAtOnce(daemon, image)];
 }

@@ -1,11 +1,14 @@
 import { join } from "node:path";
-import { type Cost, measure } from "./measure.ts";
+import { startDaemon } from "./daemon.ts";
+import { type Cost, measure, memoryPeak, ownCpu, resetMemoryPeak } from "./measure.ts";
 import { type Programs, peer, type WorkPlace } from "./work-place.ts";
 
 /** A program that pulls an image into an empty store below a directory. */
 export interface Puller {
   readonly name: string;
   pull(directory: string, image: string): Promise<Cost>;
+  /** Of one that keeps a store of its own: empties it, outside of the measurement. */
+  forget?(): Promise<void>;
 }
 
 /** Whoever can pull into a containers/storage store here, from a cold start. Ours comes first. */
@@ -42,4 +45,29 @@ export function pullers(programs: Programs, { env }: WorkPlace): readonly Puller
       },
     });
   return found;
+}
+
+/** Our daemon, which the kubelet asks, on a store below `directory`; beside a peer's daemon it is what to compare. */
+export async function startPullingDaemon(
+  place: WorkPlace,
+  programs: Programs,
+  directory: string,
+): Promise<Puller & AsyncDisposable> {
+  const daemon = await startDaemon(place, programs, directory);
+  return {
+    name: "ocid PullImage (warm daemon, synced)",
+    async pull(_directory, image) {
+      resetMemoryPeak(daemon.pid);
+      const before = ownCpu(daemon.pid);
+      const start = performance.now();
+      await daemon.images.pullImage({ image: { image } });
+      const wall = (performance.now() - start) / 1000;
+      return { wall, cpu: ownCpu(daemon.pid) - before, rss: memoryPeak(daemon.pid) };
+    },
+    async forget() {
+      for (const { id } of (await daemon.images.listImages({})).images)
+        await daemon.images.removeImage({ image: { image: id } });
+    },
+    [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
+  };
 }

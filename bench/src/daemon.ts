@@ -112,6 +112,11 @@ export async function removePods(runtime: Runtime): Promise<void> {
     await runtime.removePodSandbox({ podSandboxId: id });
 }
 
+/** Removes all pods at the end of a scope, also where it fails: containers outlive their daemon. */
+export function removingPods(runtime: Runtime): AsyncDisposable {
+  return { [Symbol.asyncDispose]: () => removePods(runtime) };
+}
+
 /** Milliseconds that a piece of work takes. */
 export async function millisecondsOf(work: () => Promise<unknown>): Promise<number> {
   const start = performance.now();

@@ -63,21 +63,34 @@ for (const name of ["skopeo", "podman", "containerd", "ctr", "runc"])
   if (!peer(name)) console.log(`${name} is not here: not measured (BENCH_${name.toUpperCase()} can name it)`);
 
 const reports: WorkReport[] = [];
+const failed: string[] = [];
 {
   await using place = await openWorkPlace();
-  for (const name of words.length > 0 ? words : all)
-    for (const report of await benches[name]!(place, programs, rounds)) {
-      reports.push(report);
-      console.log(`\n${formatReport(report)}`);
+  for (const name of words.length > 0 ? words : all) {
+    console.log(`\n${name}: from ${new Date().toISOString()}`);
+    try {
+      for (const report of await benches[name]!(place, programs, rounds)) {
+        reports.push(report);
+        console.log(`\n${formatReport(report)}`);
+      }
+    } catch (error) {
+      // What the other works have to say is not lost.
+      failed.push(name);
+      console.error(`bench ${name} failed: ${error instanceof Error ? error.stack : error}`);
     }
+    writeFileSync(
+      join(results, "latest.json"),
+      `${JSON.stringify(
+        reports.map(report => ({ ...report, goals: judge(report) })),
+        null,
+        2,
+      )}\n`,
+    );
+  }
 }
 const verdicts = reports.flatMap(report => judge(report));
 console.log(`${verdicts.filter(({ met }) => met).length} of ${verdicts.length} goals met`);
-writeFileSync(
-  join(results, "latest.json"),
-  `${JSON.stringify(
-    reports.map(report => ({ ...report, goals: judge(report) })),
-    null,
-    2,
-  )}\n`,
-);
+if (failed.length > 0) {
+  console.error(`without a result: ${failed.join(", ")}`);
+  process.exitCode = 1;
+}

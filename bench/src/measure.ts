@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 
 /** What a command took. */
 export interface Cost {
@@ -28,7 +28,7 @@ export async function measure(
   });
   let rss = 0;
   const watch = setInterval(() => {
-    rss = Math.max(rss, peakMemory(child.pid));
+    rss = Math.max(rss, memoryPeak(child.pid));
   }, 10);
   try {
     const code = await new Promise<number | null>((resolve, reject) => {
@@ -43,7 +43,13 @@ export async function measure(
   }
 }
 
-function peakMemory(pid: number | undefined): number {
+/** Makes `memoryPeak` begin anew (proc(5), clear_refs). */
+export function resetMemoryPeak(pid: number): void {
+  writeFileSync(`/proc/${pid}/clear_refs`, "5");
+}
+
+/** MB of memory that a process had at most. */
+export function memoryPeak(pid: number | undefined): number {
   try {
     return Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1000;
   } catch {

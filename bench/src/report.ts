@@ -8,6 +8,8 @@ export interface Series {
 
 /** What is wanted of our number: as it is, or as a ratio to a peer's. */
 export interface Goal {
+  /** Name of the series that is meant. Default: the first. */
+  readonly of?: string;
   readonly metric: string;
   /** Default: the median. */
   readonly share?: number;
@@ -31,11 +33,14 @@ export interface Verdict extends Goal {
 
 /** Goals against peers that are not here have no verdict. */
 export function judge({ series, goals }: WorkReport): readonly Verdict[] {
-  const [ours, ...peers] = series;
+  const numbersOf = (wanted: string | undefined, metric: string) =>
+    (wanted === undefined ? series[0] : series.find(({ name }) => name === wanted))?.metrics[metric];
   return goals.flatMap(goal => {
-    const values = ours?.metrics[goal.metric];
+    const values = numbersOf(goal.of, goal.metric);
     const theirs =
-      goal.against === "p50" ? values : peers.find(({ name }) => name === goal.against)?.metrics[goal.metric];
+      goal.against === undefined || goal.against === "p50"
+        ? goal.against && values
+        : numbersOf(goal.against, goal.metric);
     if (values === undefined || values.length === 0) return [];
     if (goal.against !== undefined && (theirs === undefined || theirs.length === 0)) return [];
     const share = goal.share ?? 0.5;
@@ -61,8 +66,8 @@ export function formatReport(report: WorkReport): string {
       );
     return `  ${name.padEnd(34)} ${cells.join("   ")}`;
   });
-  const goals = judge(report).map(({ metric, share, against, atMost, atLeast, value, met }) => {
-    const what = `${share === undefined ? "" : `p${share * 100} of `}${metric}${against === undefined ? "" : ` / ${against}`}`;
+  const goals = judge(report).map(({ of, metric, share, against, atMost, atLeast, value, met }) => {
+    const what = `${of === undefined ? "" : `${of}: `}${share === undefined ? "" : `p${share * 100} of `}${metric}${against === undefined ? "" : ` / ${against}`}`;
     const wanted = atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
     return `    ${met ? "met   " : "MISSED"} ${what}: ${short(value)} (goal: ${wanted})`;
   });

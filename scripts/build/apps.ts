@@ -3,80 +3,80 @@ import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { build } from "esbuild";
 import { node, repository } from "../run.ts";
-import { bundleWorkers } from "./workers.ts";
+import { bundle, bundleProgram } from "./bundle.ts";
+import { makeCodeCaches } from "./code-cache.ts";
+import { startText } from "./executable-main.ts";
+import { bundleWorkerPrograms, bundleWorkers } from "./workers.ts";
 
-const apps = ["ocid", "ocic"] as const;
+/** What each is run with, once, so that its code cache holds what most runs need. */
+const apps: Readonly<Record<string, readonly string[]>> = {
+  ocid: ["--help"],
+  ocic: ["--root", "DIR/r", "--runroot", "DIR/rr", "--tls-verify=false", "pull", "IMAGE"],
+};
 
 /** Builds `apps/<name>/dist/<name>`, an executable with its own Node, and `<name>.js` for an installed Node. */
 export async function buildApps(): Promise<void> {
   const workers = await bundleWorkers();
-  for (const name of apps) {
+  const workerPrograms = await bundleWorkerPrograms();
+  for (const [name, args] of Object.entries(apps)) {
+    const entry = join(repository, "apps", name, "src/main.ts");
     const dist = join(repository, "apps", name, "dist");
     mkdirSync(dist, { recursive: true });
-    const bundle = await bundleApp(name);
-    writeFileSync(join(dist, `${name}.js`), bundle, { mode: 0o755 });
+    const define = { OCID_VERSION: JSON.stringify(versionOf(name)) };
+    writeFileSync(join(dist, `${name}.js`), await bundleModule(entry, define), { mode: 0o755 });
     for (const [worker, text] of Object.entries(workers)) writeFileSync(join(dist, `${worker}.cjs`), text);
-    writeExecutable(name, dist, bundle, workers);
+    await writeExecutable(name, dist, { main: await bundleProgram(entry, define), ...workerPrograms }, args);
   }
 }
 
-async function bundleApp(name: string): Promise<string> {
-  const version = JSON.parse(readFileSync(join(repository, "apps", name, "package.json"), "utf8"))
-    .version as string;
-  const result = await build({
-    entryPoints: [join(repository, "apps", name, "src/main.ts")],
-    bundle: true,
-    write: false,
-    platform: "node",
+function versionOf(name: string): string {
+  return JSON.parse(readFileSync(join(repository, "apps", name, "package.json"), "utf8")).version as string;
+}
+
+function bundleModule(entry: string, define: Readonly<Record<string, string>>): Promise<string> {
+  return bundle(entry, {
     format: "esm",
-    target: "node26",
-    conditions: ["@ocid/source"],
-    external: ["koffi"],
-    minifySyntax: true,
-    legalComments: "none",
-    define: { OCID_VERSION: JSON.stringify(version) },
+    define,
     banner: {
       js: '#!/usr/bin/env node\nimport { createRequire as __createRequire } from "node:module";\nconst require = __createRequire(import.meta.url);',
     },
   });
-  return result.outputFiles[0]!.text;
 }
 
-function writeExecutable(
+async function writeExecutable(
   name: string,
   dist: string,
-  bundle: string,
-  workers: Readonly<Record<string, string>>,
-): void {
+  programs: Readonly<Record<string, string>>,
+  args: readonly string[],
+): Promise<void> {
   const koffi = koffiBinary();
   const executable = join(dist, name);
   const stamp = join(dist, `.${name}.stamp`);
-  const hash = createHash("sha256")
-    .update(node)
-    .update(process.version)
-    .update(bundle)
-    .update(JSON.stringify(workers))
-    .update(koffi);
+  const hash = createHash("sha256");
+  for (const part of [node, process.version, startText(""), args.join(" "), JSON.stringify(programs), koffi])
+    hash.update(part);
   const inputs = hash.digest("hex");
   if (existsSync(executable) && existsSync(stamp) && readFileSync(stamp, "utf8") === inputs) return;
 
   const work = join(dist, ".sea");
   mkdirSync(work, { recursive: true });
   const assets: Record<string, string> = { "koffi.node": koffi };
-  writeFileSync(join(work, "main.mjs"), bundle);
-  for (const [worker, text] of Object.entries(workers)) {
-    assets[`${worker}.cjs`] = join(work, `${worker}.cjs`);
-    writeFileSync(join(work, `${worker}.cjs`), text);
+  const add = (asset: string, content: string | Uint8Array) => {
+    assets[asset] = join(work, asset);
+    writeFileSync(join(work, asset), content);
+  };
+  const caches = await makeCodeCaches(programs, args);
+  for (const [program, text] of Object.entries(programs)) {
+    add(`${program}.text`, text);
+    add(`${program}.cache`, caches[program]!);
+    if (program !== "main") add(`${program}.cjs`, startText(program));
   }
+  writeFileSync(join(work, "start.cjs"), startText("main"));
   const config = {
-    main: join(work, "main.mjs"),
-    mainFormat: "module",
+    main: join(work, "start.cjs"),
     output: join(work, name),
     disableExperimentalSEAWarning: true,
-    // Without it a third of a short command is spent on compiling.
-    useCodeCache: true,
     execArgvExtension: "none",
     assets,
   };

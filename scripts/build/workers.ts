@@ -1,28 +1,25 @@
 import { globSync } from "node:fs";
 import { basename, join } from "node:path";
-import { build } from "esbuild";
 import { repository } from "../run.ts";
+import { bundle, bundleProgram } from "./bundle.ts";
 
-/** Bundles every `*-worker.ts` of the packages; an executable starts worker threads from these texts, by file name. */
+const workers = () => globSync("packages/*/src/**/*-worker.ts", { cwd: repository }).sort();
+
+/** Bundles every `*-worker.ts` of the packages, by file name: threads of a program that runs on an installed Node. */
 export async function bundleWorkers(): Promise<Record<string, string>> {
-  const workers: Record<string, string> = {};
-  for (const path of globSync("packages/*/src/**/*-worker.ts", { cwd: repository })) {
-    const result = await build({
-      entryPoints: [join(repository, path)],
-      bundle: true,
-      write: false,
-      platform: "node",
+  const texts: Record<string, string> = {};
+  for (const path of workers())
+    texts[basename(path, ".ts")] = await bundle(join(repository, path), {
       format: "cjs",
-      target: "node26",
-      conditions: ["@ocid/source"],
-      external: ["koffi"],
-      minifySyntax: true,
-      legalComments: "none",
-      // Within an executable a worker has no file of its own.
       define: { "import.meta.url": "__moduleUrl" },
-      banner: { js: 'const __moduleUrl = require("node:url").pathToFileURL(process.execPath).href;' },
+      banner: { js: 'const __moduleUrl = require("node:url").pathToFileURL(__filename).href;' },
     });
-    workers[basename(path, ".ts")] = result.outputFiles[0]!.text;
-  }
-  return workers;
+  return texts;
+}
+
+/** The same as programs of an executable. */
+export async function bundleWorkerPrograms(): Promise<Record<string, string>> {
+  const texts: Record<string, string> = {};
+  for (const path of workers()) texts[basename(path, ".ts")] = await bundleProgram(join(repository, path));
+  return texts;
 }

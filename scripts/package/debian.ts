@@ -23,10 +23,10 @@ import { ocicSpec, ocidSpec } from "./program-spec.ts";
 const architectures: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64" };
 
 /** Makes `ocid_<version>_<architecture>.deb` of the built executables in `directory`; returns its path. */
-export function buildDebianPackage(
+export async function buildDebianPackage(
   directory: string,
   { compression = "zstd" }: { readonly compression?: "zstd" | "none" } = {},
-): string {
+): Promise<string> {
   const version = JSON.parse(readFileSync(join(repository, "apps/ocid/package.json"), "utf8"))
     .version as string;
   const architecture = architectures[process.arch];
@@ -34,7 +34,7 @@ export function buildDebianPackage(
   const tree = mkdtempSync(join(tmpdir(), "ocid-deb-"));
   try {
     chmodSync(tree, 0o755);
-    for (const [path, content] of Object.entries(files())) put(join(tree, path), content);
+    for (const [path, content] of Object.entries(await files())) put(join(tree, path), content);
     for (const app of ["ocid", "ocic"])
       put(join(tree, "usr/bin", app), { file: join(repository, "apps", app, "dist", app) }, 0o755);
     writeControl(tree, version, architecture);
@@ -63,11 +63,11 @@ export function buildDebianPackage(
 type Content = string | Uint8Array | { readonly file: string };
 
 /** What the package holds beside the executables, by its path on the machine. */
-function files(): Readonly<Record<string, Content>> {
+async function files(): Promise<Readonly<Record<string, Content>>> {
   const packaging = (name: string): Content => ({ file: join(repository, "packaging", name) });
   const page = (text: string) => gzipSync(text, { level: 9 });
   const ocid = ocidSpec();
-  const ocic = ocicSpec();
+  const ocic = await ocicSpec();
   return {
     "etc/ocid/ocid.conf": commentedConfig(),
     "lib/systemd/system/ocid.service": packaging("ocid.service"),

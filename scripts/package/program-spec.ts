@@ -22,11 +22,11 @@ export interface OptionSpec {
 }
 
 /** The part of commander's Command that is read here. */
-type Program = ReturnType<typeof createProgram>;
+type Program = Awaited<ReturnType<typeof createProgram>>;
 
 /** `ocic` as its own program describes it. Options that every command takes are only the program's. */
-export function ocicSpec(): CommandSpec {
-  const program = createProgram();
+export async function ocicSpec(): Promise<CommandSpec> {
+  const program = await createProgram([]);
   const common = new Set(program.options.map(option => option.long));
   return specOf(program, option => !common.has(option), program.options.map(optionOf));
 }

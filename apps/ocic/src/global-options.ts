@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { OcidError } from "@ocid/base";
-import { createImageClient, createRuntimeClient } from "@ocid/cri-api";
+import type { createImageClient, createRuntimeClient } from "@ocid/cri-api";
 import {
   authFileCredentials,
   type CredentialSource,
@@ -47,12 +47,15 @@ export function usesDaemon(options: GlobalOptions): boolean {
   return options.root === undefined && existsSync(endpointOf(options));
 }
 
-export function runtimeClient(options: GlobalOptions): ReturnType<typeof createRuntimeClient> {
-  return createRuntimeClient(endpointOf(options));
+/** Loaded where it is used: most commands need no daemon, and its protocol is a third of the program. */
+const loadCri = () => import("@ocid/cri-api");
+
+export async function runtimeClient(options: GlobalOptions): Promise<ReturnType<typeof createRuntimeClient>> {
+  return (await loadCri()).createRuntimeClient(endpointOf(options));
 }
 
-export function imageClient(options: GlobalOptions): ReturnType<typeof createImageClient> {
-  return createImageClient(endpointOf(options));
+export async function imageClient(options: GlobalOptions): Promise<ReturnType<typeof createImageClient>> {
+  return (await loadCri()).createImageClient(endpointOf(options));
 }
 
 export async function openLocalStore(options: GlobalOptions): Promise<Store> {

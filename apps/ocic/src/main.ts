@@ -6,7 +6,8 @@ import { createProgram } from "./program.ts";
 
 async function main(argv: readonly string[]): Promise<number> {
   try {
-    await createProgram().parseAsync([...argv], { from: "user" });
+    const program = await createProgram(argv);
+    await program.parseAsync([...argv], { from: "user" });
     return 0;
   } catch (error) {
     if (error instanceof ExitWith) return error.code;
@@ -17,4 +18,4 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-process.exit(await main(process.argv.slice(2)));
+void main(process.argv.slice(2)).then(code => process.exit(code));

@@ -1,23 +1,50 @@
 import { Command } from "commander";
-import { addArtifactCommands } from "./commands/artifact.ts";
-import { addChangesCommands } from "./commands/changes.ts";
-import { addImageCommands } from "./commands/images.ts";
-import { addInspectCommand } from "./commands/inspect.ts";
-import { addLoginCommands } from "./commands/login.ts";
-import { addLookCommands } from "./commands/look.ts";
-import { addMountCommands } from "./commands/mount.ts";
-import { addPodCommands } from "./commands/pods.ts";
-import { addRunCommand } from "./commands/run.ts";
-import { addSessionCommands } from "./commands/sessions.ts";
-import { addStorageCommands } from "./commands/storage.ts";
-import { addSyncCommand } from "./commands/sync.ts";
-import { addTagCommands } from "./commands/tags.ts";
-import { addTransferCommands } from "./commands/transfer.ts";
-import { addVerifyCommand } from "./commands/verify.ts";
-import { addVersionCommand } from "./commands/version.ts";
 import { version } from "./version.ts";
 
-export function createProgram(): Command {
+type AddCommands = (program: Command) => void;
+
+interface CommandGroup {
+  readonly commands: readonly string[];
+  readonly load: () => Promise<AddCommands>;
+}
+
+/** In the order in which help shows them. Each is loaded when the command line has one of its words: a start is mostly loading. */
+const groups: readonly CommandGroup[] = [
+  {
+    commands: ["pull", "images", "rmi"],
+    load: async () => (await import("./commands/images.ts")).addImageCommands,
+  },
+  {
+    commands: ["copy", "push", "import"],
+    load: async () => (await import("./commands/transfer.ts")).addTransferCommands,
+  },
+  { commands: ["inspect"], load: async () => (await import("./commands/inspect.ts")).addInspectCommand },
+  { commands: ["ls", "cat", "diff"], load: async () => (await import("./commands/look.ts")).addLookCommands },
+  { commands: ["sync"], load: async () => (await import("./commands/sync.ts")).addSyncCommand },
+  { commands: ["verify"], load: async () => (await import("./commands/verify.ts")).addVerifyCommand },
+  { commands: ["tags", "delete"], load: async () => (await import("./commands/tags.ts")).addTagCommands },
+  { commands: ["artifact"], load: async () => (await import("./commands/artifact.ts")).addArtifactCommands },
+  { commands: ["login", "logout"], load: async () => (await import("./commands/login.ts")).addLoginCommands },
+  { commands: ["mount", "umount"], load: async () => (await import("./commands/mount.ts")).addMountCommands },
+  {
+    commands: ["changes", "commit"],
+    load: async () => (await import("./commands/changes.ts")).addChangesCommands,
+  },
+  { commands: ["storage"], load: async () => (await import("./commands/storage.ts")).addStorageCommands },
+  { commands: ["run"], load: async () => (await import("./commands/run.ts")).addRunCommand },
+  {
+    commands: ["pods", "ps", "logs", "exec", "stop", "rm"],
+    load: async () => (await import("./commands/pods.ts")).addPodCommands,
+  },
+  {
+    commands: ["attach", "port-forward"],
+    load: async () => (await import("./commands/sessions.ts")).addSessionCommands,
+  },
+  { commands: ["version"], load: async () => (await import("./commands/version.ts")).addVersionCommand },
+];
+
+/** The program with the commands that the words may mean; with all where they name none, as for help. */
+export async function createProgram(words: readonly string[]): Promise<Command> {
   const program = new Command("ocic")
     .description("Images with or without the daemon; pods and containers over its socket.")
     .version(version, "--version", "print the version")
@@ -35,22 +62,8 @@ export function createProgram(): Command {
     .option("--override-variant <variant>", "variant of the architecture")
     .exitOverride()
     .showHelpAfterError("(ocic --help lists the commands)");
-  addImageCommands(program);
-  addTransferCommands(program);
-  addInspectCommand(program);
-  addLookCommands(program);
-  addSyncCommand(program);
-  addVerifyCommand(program);
-  addTagCommands(program);
-  addArtifactCommands(program);
-  addLoginCommands(program);
-  addMountCommands(program);
-  addChangesCommands(program);
-  addStorageCommands(program);
-  addRunCommand(program);
-  addPodCommands(program);
-  addSessionCommands(program);
-  addVersionCommand(program);
+  const named = groups.filter(({ commands }) => commands.some(name => words.includes(name)));
+  for (const { load } of named.length > 0 ? named : groups) (await load())(program);
   acceptAfterwards(program, program.commands);
   return program;
 }

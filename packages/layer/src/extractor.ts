@@ -29,6 +29,8 @@ import { show, type TarHeader } from "./tar-header.ts";
 const whiteoutPrefix = ".wh.";
 const opaqueName = ".wh..wh..opq";
 const second = 1_000_000_000n;
+/** What is made in a directory with it gets that directory's group, and directories the bit itself. */
+const setGroupId = 0o2000;
 
 /**
  * Writes a layer's entries into a fresh directory that nobody else writes to, whiteouts in overlayfs's form. No entry
@@ -44,7 +46,7 @@ export class Extractor {
   readonly #directories = new Set<string>([""]);
   /** Parents that go through a symlink of the archive, and where they lead. */
   readonly #aliases = new Map<string, string>();
-  /** Set when all is there, because making entries changes their directories' times. */
+  /** Set when all is there: making entries changes their directories' times, and set-group-id would change the entries. */
   readonly #directoryTimes = new Map<string, TarHeader>();
   #file:
     | {
@@ -106,6 +108,7 @@ export class Extractor {
   finish(): void {
     for (const [path, header] of this.#directoryTimes) {
       const target = onDisk(this.#root, path);
+      if (header.mode & setGroupId) chmodSync(target, header.mode);
       const atimeNs = accessTime(header);
       if (header.mtimeNs % second === 0n && atimeNs % second === 0n)
         utimesSync(target, Number(atimeNs / second), Number(header.mtimeNs / second));
@@ -152,12 +155,14 @@ export class Extractor {
   }
 
   #directory(header: TarHeader, path: string, target: string | Buffer): void {
+    let asMade = false;
     if (!this.#directories.has(path)) {
-      this.#place(path, target, () => mkdirSync(target, header.mode & 0o777), "directory");
+      const made = this.#place(path, target, () => mkdirNow(target, header.mode & 0o777), "directory");
+      asMade = made !== undefined && (header.mode & (this.#umask | 0o5000)) === 0;
       this.#directories.add(path);
     }
     if (this.#ownedByOther(header)) chownSync(target, header.uid, header.gid);
-    chmodSync(target, header.mode);
+    if (!asMade) chmodSync(target, header.mode & ~setGroupId);
     setXattrs(target, header);
     this.#directoryTimes.set(path, header);
   }
@@ -313,6 +318,12 @@ export class Extractor {
   #needsChmod(header: TarHeader): boolean {
     return (header.mode & (this.#umask | 0o7000)) !== 0;
   }
+}
+
+/** Says that it was not there before. */
+function mkdirNow(target: string | Buffer, mode: number): true {
+  mkdirSync(target, mode);
+  return true;
 }
 
 /** Access time is not before modification time, as in other tools. */

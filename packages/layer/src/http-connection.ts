@@ -1,5 +1,5 @@
 import { isIP, connect as netConnect, type Socket } from "node:net";
-import { type TLSSocket, connect as tlsConnect } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { OcidError, Pace } from "@ocid/base";
 import { lookupRedirected } from "@ocid/base/redirects";
 import type { TlsOptions } from "@ocid/spec";
@@ -120,7 +120,8 @@ function openSocket(
     const target = proxy ?? url;
     return netConnect({ host: hostname(target), port: portOf(target), ...lookup, onread } as never);
   }
-  return tlsConnect({
+  // Loaded by those threads that need it: it takes longer than all else that a thread loads.
+  return process.getBuiltinModule("node:tls").connect({
     ...(tunnel ? { socket: tunnel } : { host, port: portOf(url), ...lookup }),
     ...(isIP(host) ? {} : { servername: host }),
     ALPNProtocols: ["http/1.1"],

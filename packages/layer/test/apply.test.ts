@@ -44,7 +44,7 @@ beforeAll(() => {
     "sh",
     [
       "-ec",
-      "mkfifo fifo; mknod null c 1 3; chmod 4755 setuid; chown 1000:2000 a; chmod 1777 a; setcap cap_net_raw+ep hard; touch -hd '2020-01-01 00:00:00.123456789' big absolute-link a/b",
+      "mkfifo fifo; mknod null c 1 3; mkdir -p shared/sub; touch shared/tool; chgrp 50 shared; chmod 2775 shared; chmod 4755 setuid; chown 1000:2000 a; chmod 1777 a; setcap cap_net_raw+ep hard; touch -hd '2020-01-01 00:00:00.123456789' big absolute-link a/b",
     ],
     { cwd: source },
   );
@@ -108,7 +108,7 @@ describe.each(formats)("a layer of GNU tar: %s", (_name, tarOptions, compressor)
       diffId,
       diffSize: readFileSync(tar).byteLength,
       uids: [0, 1000],
-      gids: [0, 2000],
+      gids: [0, 50, 2000],
     });
 
     execFileSync("tar", ["--xattrs", "--xattrs-include=*", "-xpf", tar, "-C", theirs]);

@@ -44,7 +44,7 @@ export async function* steadily(
 function brokenBody(host: string, error: unknown): unknown {
   const { code, name, message } = error as NodeJS.ErrnoException;
   if (isOcidError(error) || name === "AbortError") return error;
-  const isTransport = typeof code === "string" && /^(UND_ERR_|ECONN|EPIPE|ETIMEDOUT|HPE_|ERR_SSL)/.test(code);
+  const isTransport = typeof code === "string" && /^(ECONN|EPIPE|ETIMEDOUT|HPE_|ERR_SSL)/.test(code);
   return isTransport
     ? new OcidError("UNAVAILABLE", `the connection to ${host} broke: ${message}`, { cause: error })
     : error;

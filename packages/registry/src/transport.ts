@@ -1,8 +1,8 @@
-import type { Readable } from "node:stream";
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
 import { codeOf, isOcidError, OcidError, traced } from "@ocid/base";
 import { lookupRedirected } from "@ocid/base/redirects";
 import type { TlsOptions } from "@ocid/spec";
-import { Agent, type Dispatcher, ProxyAgent, request as undiciRequest } from "undici";
 import { proxyFor } from "./proxy.ts";
 
 export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -33,14 +33,14 @@ export interface TransportOptions {
 /** Connections to one registry and to where it redirects: pooled, through proxies where the environment says so. */
 export class Transport implements AsyncDisposable {
   readonly #options: TransportOptions;
-  readonly #agents = new Map<string, Dispatcher>();
+  readonly #agents = new Map<string, HttpAgent>();
 
   constructor(options: TransportOptions) {
     this.#options = options;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#agents.values()].map(agent => agent.destroy()));
+    for (const agent of this.#agents.values()) agent.destroy();
     this.#agents.clear();
   }
 
@@ -51,51 +51,109 @@ export class Transport implements AsyncDisposable {
   }
 
   async #send(url: URL, request: HttpRequest): Promise<HttpResponse> {
-    const { method, headers, body = null, signal = null, redirected = false } = request;
-    const answer = await undiciRequest(url, {
-      method,
-      headers,
-      body,
-      dispatcher: this.#agent(url, redirected),
-      signal,
-    }).catch(error => {
+    const { signal, redirected = false } = request;
+    signal?.throwIfAborted();
+    const proxy = proxyFor(url);
+    const connection = {
+      agent: this.#agent(url, proxy),
+      ...(redirected && proxy === undefined ? { lookup: lookupRedirected as never } : {}),
+    };
+    const answer = await sendOnce(url, request, this.#options.idleMs, connection).catch(error => {
       if (signal?.aborted) throw signal.reason;
       throw connectionError(url, error);
     });
-    // A body that nobody wants is destroyed, which is no failure; who reads it gets errors from the iteration.
-    answer.body.on("error", () => {});
-    return { status: answer.statusCode, headers: flatten(answer.headers), body: answer.body, url };
+    return { status: answer.statusCode ?? 0, headers: flatten(answer.headers), body: answer, url };
   }
 
-  #agent(url: URL, redirected: boolean): Dispatcher {
-    const proxy = proxyFor(url);
-    const key = proxy ?? (redirected ? "redirected" : "direct");
+  /** Connections by name and by address are kept apart: what a redirect may not reach is decided when one is made. */
+  #agent(url: URL, proxy: string | undefined): HttpAgent {
+    const key = `${url.protocol} ${proxy ?? ""}`;
     let agent = this.#agents.get(key);
     if (!agent) {
-      agent = this.#createAgent(proxy, redirected);
+      agent = this.#createAgent(url.protocol === "https:", proxy);
       this.#agents.set(key, agent);
     }
     return agent;
   }
 
-  #createAgent(proxy: string | undefined, redirected: boolean): Dispatcher {
-    const { tls, idleMs } = this.#options;
-    const { ca, cert, key, verify = true } = tls;
-    const connect = {
+  #createAgent(secure: boolean, proxy: string | undefined): HttpAgent {
+    const { ca, cert, key, verify = true } = this.#options.tls;
+    const common = {
+      keepAlive: true,
+      maxSockets: 16,
+      // Which proxy, if any, has been decided; Node makes the tunnel.
+      ...(proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } }),
+    };
+    if (!secure) return new HttpAgent(common);
+    return new (loadHttps().Agent)({
+      ...common,
       rejectUnauthorized: verify,
-      timeout: Math.min(idleMs, 30_000),
       ...(ca ? { ca: [...ca] } : {}),
       ...(cert ? { cert } : {}),
       ...(key ? { key } : {}),
-    };
-    const timeouts = { headersTimeout: idleMs, bodyTimeout: idleMs };
-    if (proxy !== undefined) return new ProxyAgent({ uri: proxy, requestTls: connect, ...timeouts });
-    return new Agent({
-      connect: redirected ? { ...connect, lookup: lookupRedirected as never } : connect,
-      connections: 16,
-      ...timeouts,
     });
   }
+}
+
+/** Loaded when it is used: TLS is the largest of Node's own modules. */
+const loadHttps = () => process.getBuiltinModule("node:https");
+
+const connectMs = 30_000;
+
+/** Sends a request; resolves with the head of the answer. Errors of its body are for who reads it. */
+function sendOnce(
+  url: URL,
+  { method, headers, body, signal }: HttpRequest,
+  idleMs: number,
+  connection: { readonly agent: HttpAgent },
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    let response: IncomingMessage | undefined;
+    const outgoing = (url.protocol === "https:" ? loadHttps().request : httpRequest)(url, {
+      ...connection,
+      method,
+      headers: { ...headers },
+    });
+    const giveUp = (error: unknown) => {
+      reject(error);
+      if (response) response.destroy(error as Error);
+      else outgoing.destroy();
+    };
+    const abort = () => giveUp(signal?.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    const idle = (ms: number) =>
+      giveUp(Object.assign(new Error(`no answer for ${ms} ms`), { code: "ETIMEDOUT" }));
+    const connecting = setTimeout(idle, Math.min(connectMs, idleMs), Math.min(connectMs, idleMs));
+    outgoing.once("socket", socket => {
+      if (!socket.connecting) return clearTimeout(connecting);
+      socket.once(url.protocol === "https:" ? "secureConnect" : "connect", () => clearTimeout(connecting));
+    });
+    outgoing.setTimeout(idleMs, () => {
+      // A reader that takes its time is not the server's fault.
+      if ((response?.readableLength ?? 0) > 0) outgoing.setTimeout(idleMs);
+      else idle(idleMs);
+    });
+    outgoing.on("error", giveUp);
+    outgoing.once("close", () => {
+      clearTimeout(connecting);
+      signal?.removeEventListener("abort", abort);
+      reject(Object.assign(new Error("the connection was closed without an answer"), { code: "ECONNRESET" }));
+    });
+    outgoing.once("response", answer => {
+      response = answer;
+      // A body that nobody wants is destroyed, which is no failure; who reads it gets errors from the iteration.
+      answer.on("error", () => {});
+      // What is refused before all of it is sent is not sent to its end.
+      if (body instanceof Readable && !outgoing.writableFinished) answer.once("close", () => body.destroy());
+      resolve(answer);
+    });
+    if (!(body instanceof Readable)) outgoing.end(body);
+    else {
+      body.once("error", giveUp);
+      body.pipe(outgoing);
+      outgoing.once("close", () => body.destroy());
+    }
+  });
 }
 
 /** What went wrong between two machines, in words that say what to do. */
@@ -122,10 +180,14 @@ export function connectionError(url: URL, error: unknown): unknown {
   return new OcidError("UNAVAILABLE", `${url.host} cannot be reached: ${message || code}`, { cause: error });
 }
 
-/** Lets go of a response whose body is not wanted. */
-export function discard(response: HttpResponse): void {
-  response.body.destroy();
+/** Lets go of a response whose body is not wanted; a small one is read to its end, so that the connection can be used again. */
+export function discard({ status, headers, body }: HttpResponse): void {
+  const length = status === 204 ? "0" : headers["content-length"];
+  if (length !== undefined && Number(length) <= worthReading) body.resume();
+  else body.destroy();
 }
+
+const worthReading = 16 * 1024;
 
 function flatten(headers: Readonly<Record<string, string | string[] | undefined>>): Record<string, string> {
   return Object.fromEntries(

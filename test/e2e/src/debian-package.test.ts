@@ -9,8 +9,8 @@ import { buildDebianPackage } from "../../../scripts/package/debian.ts";
 const root = tempRoot("e2e-deb-");
 const tree = join(root.path, "tree");
 let path = "";
-beforeAll(() => {
-  path = buildDebianPackage(root.path, { compression: "none" });
+beforeAll(async () => {
+  path = await buildDebianPackage(root.path, { compression: "none" });
   execFileSync("dpkg-deb", ["-x", path, tree]);
 });
 afterAll(() => root.remove());

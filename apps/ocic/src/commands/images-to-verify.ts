@@ -50,7 +50,7 @@ async function everyImage(store: Store, options: GlobalOptions): Promise<readonl
 
 /** Without a daemon that answers, the store's images are all that can be told of. */
 async function runningImages(store: Store, options: GlobalOptions): Promise<readonly NamedImage[]> {
-  using runtime = runtimeClient(options);
+  using runtime = await runtimeClient(options);
   try {
     const { containers } = await runtime.listContainers({
       filter: { state: { state: ContainerState.CONTAINER_RUNNING } },
@@ -69,7 +69,7 @@ async function runningImages(store: Store, options: GlobalOptions): Promise<read
 }
 
 async function imageOfContainer(store: Store, id: string, options: GlobalOptions): Promise<NamedImage> {
-  using runtime = runtimeClient(options);
+  using runtime = await runtimeClient(options);
   const { status } = await runtime.containerStatus({ containerId: id });
   if (!status) throw new OcidError("NOT_FOUND", `there is no container ${id}`);
   const image = await store.getImage(status.imageId);

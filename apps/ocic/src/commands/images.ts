@@ -1,5 +1,4 @@
 import { OcidError } from "@ocid/base";
-import { watchPulls } from "@ocid/cri-api";
 import { copyImage, createRegistrySource, createStorageDestination } from "@ocid/image-copy";
 import type { Command } from "commander";
 import { cancellation } from "../cancellation.ts";
@@ -69,7 +68,7 @@ interface ListedImage {
 }
 
 async function removeFromDaemon(image: string, options: GlobalOptions): Promise<void> {
-  using client = imageClient(options);
+  using client = await imageClient(options);
   const { image: found } = await client.imageStatus({ image: { image } });
   if (!found) throw new OcidError("NOT_FOUND", `image ${image} is not on this node`);
   await client.removeImage({ image: { image: found.id } });
@@ -81,7 +80,7 @@ async function removeFromStore(image: string, options: GlobalOptions): Promise<v
 }
 
 async function imagesOfDaemon(options: GlobalOptions): Promise<readonly ListedImage[]> {
-  using client = imageClient(options);
+  using client = await imageClient(options);
   const { images } = await client.listImages({});
   return images.map(image => ({
     id: image.id,
@@ -106,9 +105,10 @@ async function imagesOfStore(options: GlobalOptions): Promise<readonly ListedIma
 }
 
 async function pullThroughDaemon(image: string, options: GlobalOptions, json: boolean): Promise<string> {
-  using client = imageClient(options);
+  using client = await imageClient(options);
   const watching = new AbortController();
   const display = new ProgressDisplay(json);
+  const { watchPulls } = await import("@ocid/cri-api");
   const shown = (async () => {
     for await (const progress of watchPulls(endpointOf(options), watching.signal))
       if (progress.image === image) display.show(progress);

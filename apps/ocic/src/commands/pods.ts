@@ -15,7 +15,7 @@ export function addPodCommands(program: Command): void {
     .description("list pods")
     .action(async (_, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
-      using client = runtimeClient(options);
+      using client = await runtimeClient(options);
       const { items } = await client.listPodSandbox({});
       const rows = items.map(pod => [
         shortId(pod.id),
@@ -32,7 +32,7 @@ export function addPodCommands(program: Command): void {
     .option("-a, --all", "those that have ended too")
     .action(async (flags: { all?: boolean }, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
-      using client = runtimeClient(options);
+      using client = await runtimeClient(options);
       const { containers } = await client.listContainers(
         flags.all ? {} : { filter: { state: { state: ContainerState.CONTAINER_RUNNING } } },
       );
@@ -56,7 +56,7 @@ export function addPodCommands(program: Command): void {
     .description("show a container's output")
     .option("-f, --follow", "go on until it ends")
     .action(async (id: string, flags: { follow?: boolean }, command: Command) => {
-      using client = runtimeClient(command.optsWithGlobals<GlobalOptions>());
+      using client = await runtimeClient(command.optsWithGlobals<GlobalOptions>());
       const { status } = await client.containerStatus({ containerId: id });
       if (!status?.logPath) throw new OcidError("FAILED_PRECONDITION", `container ${id} has no log`);
       if (!flags.follow) return printLog(status.logPath);
@@ -77,7 +77,7 @@ export function addPodCommands(program: Command): void {
     .action(async (id: string, argv: string[], flags: ExecFlags, command: Command) => {
       if (flags.interactive || flags.tty)
         return await execInteractively(id, argv, flags, command.optsWithGlobals<GlobalOptions>());
-      using client = runtimeClient(command.optsWithGlobals<GlobalOptions>());
+      using client = await runtimeClient(command.optsWithGlobals<GlobalOptions>());
       const { stdout, stderr, exitCode } = await client.execSync({
         containerId: id,
         cmd: argv,
@@ -125,9 +125,9 @@ async function each(
   ids: readonly string[],
   command: Command,
   done: string,
-  work: (client: ReturnType<typeof runtimeClient>, found: Found) => Promise<unknown>,
+  work: (client: Awaited<ReturnType<typeof runtimeClient>>, found: Found) => Promise<unknown>,
 ): Promise<void> {
-  using client = runtimeClient(command.optsWithGlobals<GlobalOptions>());
+  using client = await runtimeClient(command.optsWithGlobals<GlobalOptions>());
   const pods = (await client.listPodSandbox({})).items;
   const containers = (await client.listContainers({})).containers;
   for (const text of ids) {

@@ -31,8 +31,8 @@ export function addRunCommand(program: Command): void {
 
 async function run(image: string, argv: string[], flags: RunFlags, command: Command): Promise<void> {
   const options = command.optsWithGlobals<GlobalOptions>();
-  using client = runtimeClient(options);
-  using images = imageClient(options);
+  using client = await runtimeClient(options);
+  using images = await imageClient(options);
   if (!(await images.imageStatus({ image: { image } })).image) await images.pullImage({ image: { image } });
   const name = flags.name ?? `ocic-${randomBytes(4).toString("hex")}`;
   const network = flags.net === "host" ? NamespaceMode.NODE : NamespaceMode.POD;

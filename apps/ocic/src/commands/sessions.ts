@@ -18,7 +18,7 @@ export async function execInteractively(
   flags: SessionFlags,
   options: GlobalOptions,
 ): Promise<void> {
-  using client = runtimeClient(options);
+  using client = await runtimeClient(options);
   const tty = flags.tty ?? false;
   const { url } = await client.exec({
     containerId: id,
@@ -39,7 +39,7 @@ export function addSessionCommands(program: Command): void {
     .description("join a running container's own streams")
     .option("-i, --interactive", "send this terminal's input")
     .action(async (id: string, flags: SessionFlags, command: Command) => {
-      using client = runtimeClient(command.optsWithGlobals<GlobalOptions>());
+      using client = await runtimeClient(command.optsWithGlobals<GlobalOptions>());
       const { info } = await client.containerStatus({ containerId: id, verbose: true });
       const tty = /"tty":\s*true/.test(info["config"] ?? "");
       const stdin = flags.interactive ?? false;
@@ -53,7 +53,7 @@ export function addSessionCommands(program: Command): void {
     )
     .option("--address <address>", "where to listen", "127.0.0.1")
     .action(async (pod: string, ports: string[], flags: { address: string }, command: Command) => {
-      using client = runtimeClient(command.optsWithGlobals<GlobalOptions>());
+      using client = await runtimeClient(command.optsWithGlobals<GlobalOptions>());
       const forward = async (socket: Socket, port: number) => {
         try {
           const { url } = await client.portForward({ podSandboxId: pod, port: [port] });

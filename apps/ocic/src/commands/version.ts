@@ -21,7 +21,7 @@ export function addVersionCommand(program: Command): void {
 async function daemonVersion(
   options: GlobalOptions,
 ): Promise<{ readonly name: string; readonly version: string; readonly api: string }> {
-  using client = runtimeClient(options);
+  using client = await runtimeClient(options);
   const { runtimeName, runtimeVersion, runtimeApiVersion } = await client.version({}, { timeoutMs: 5_000 });
   return { name: runtimeName, version: runtimeVersion, api: runtimeApiVersion };
 }

@@ -3,7 +3,6 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
 import { Fields, isObject } from "@ocid/spec";
-import { parse } from "yaml";
 import type { PolicyIdentity } from "../image-source.ts";
 import { refuseUnknownKeys } from "../refuse-unknown-keys.ts";
 import { readSmallFile } from "../small-file.ts";
@@ -36,7 +35,7 @@ export async function loadSignatureStores(directory?: string): Promise<Signature
     const sections = new Map<string, Section>();
     for (const name of names.filter(other => other.endsWith(".yaml")).sort()) {
       const path = join(candidate, name);
-      for (const [scope, section] of parseSignatureStores(await readSmallFile(path, path), path)) {
+      for (const [scope, section] of await parseSignatureStores(await readSmallFile(path, path), path)) {
         if (sections.has(scope))
           throw new OcidError(
             "INVALID_ARGUMENT",
@@ -50,7 +49,8 @@ export async function loadSignatureStores(directory?: string): Promise<Signature
   return defaultSignatureStores;
 }
 
-function parseSignatureStores(bytes: Uint8Array, what: string): ReadonlyMap<string, Section> {
+async function parseSignatureStores(bytes: Uint8Array, what: string): Promise<ReadonlyMap<string, Section>> {
+  const { parse } = await import("yaml");
   let document: unknown;
   try {
     document = parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes), { maxAliasCount: 0 }) ?? {};

@@ -1,19 +1,22 @@
 import { OcidError, wrapError } from "@ocid/base";
-import { type Key, readKeys as parseKeys, readMessage, verify } from "openpgp";
+import type { Key } from "openpgp";
 import { parseSignaturePayload, type SignaturePayload } from "./signature-payload.ts";
 
 const armour = "-----BEGIN PGP";
+/** Loaded when a policy asks for it: the library is larger than all that a pull else needs. */
+const loadOpenPgp = () => import("openpgp");
 
 /** Reads OpenPGP key rings, binary or armoured. */
 export async function parseKeyRings(rings: readonly Uint8Array[]): Promise<readonly Key[]> {
+  const { readKeys } = await loadOpenPgp();
   const keys: Key[] = [];
   for (const ring of rings) {
     try {
       const text = Buffer.from(ring).toString("latin1");
       keys.push(
         ...(text.trimStart().startsWith(armour)
-          ? await parseKeys({ armoredKeys: text })
-          : await parseKeys({ binaryKeys: ring })),
+          ? await readKeys({ armoredKeys: text })
+          : await readKeys({ binaryKeys: ring })),
       );
     } catch (error) {
       throw wrapError("read an OpenPGP key ring", error, "INVALID_ARGUMENT");
@@ -27,6 +30,7 @@ export async function verifySimpleSignature(
   message: Uint8Array,
   keys: readonly Key[],
 ): Promise<SignaturePayload> {
+  const { readMessage, verify } = await loadOpenPgp();
   let payload: Uint8Array;
   try {
     const { data, signatures } = await verify({

@@ -1,0 +1,38 @@
+import type { BuildOptions } from "esbuild";
+import { build } from "esbuild";
+
+const common: BuildOptions = {
+  bundle: true,
+  platform: "node",
+  target: "node26",
+  conditions: ["@ocid/source"],
+  external: ["koffi"],
+  minifySyntax: true,
+  legalComments: "none",
+  charset: "ascii",
+};
+
+/** One text of a module and all that it imports. */
+export async function bundle(entry: string, options: BuildOptions): Promise<string> {
+  const result = await build({ ...common, entryPoints: [entry], write: false, ...options });
+  return result.outputFiles![0]!.text;
+}
+
+/**
+ * The same for an executable: an expression that is a function of `require` and of the file that stands for the program.
+ * Without what only people read, because all of it is read at each start.
+ */
+export async function bundleProgram(
+  entry: string,
+  define: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  return await bundle(entry, {
+    format: "cjs",
+    minifyWhitespace: true,
+    define: { ...define, "import.meta.url": "__moduleUrl" },
+    banner: {
+      js: '(function(require,__filename){const module={exports:{}},exports=module.exports,__moduleUrl=require("node:url").pathToFileURL(__filename).href;',
+    },
+    footer: { js: "})" },
+  });
+}
