@@ -26,6 +26,7 @@ import {
   resolveImage,
   tooDeep,
 } from "./resolve-image.ts";
+import { rememberSignatures } from "./signatures/remember-signatures.ts";
 import { Spool } from "./spool.ts";
 import type { StorageDestination } from "./storage-destination.ts";
 
@@ -121,9 +122,10 @@ async function copyToStorage(
       "local storage keeps images as they are; they are converted on the way out",
     );
   const image = await resolveImage(source, options);
-  await admit(source, image, options);
+  const remembering = rememberSignatures(source);
+  await admit(remembering, image, options);
   const record = await copyIntoStorage({
-    source,
+    source: remembering,
     destination,
     image,
     meter: new ProgressMeter(options.onProgress),
