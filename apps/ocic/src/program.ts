@@ -7,6 +7,7 @@ import { addMountCommands } from "./commands/mount.ts";
 import { addPodCommands } from "./commands/pods.ts";
 import { addRunCommand } from "./commands/run.ts";
 import { addSessionCommands } from "./commands/sessions.ts";
+import { addSignCommand } from "./commands/sign.ts";
 import { addStorageCommands } from "./commands/storage.ts";
 import { addSyncCommand } from "./commands/sync.ts";
 import { addTagCommands } from "./commands/tags.ts";
@@ -25,6 +26,7 @@ export function createProgram(): Command {
     .option("--tls-verify <bool>", "false accepts plain HTTP and any certificate")
     .option("--creds <user:password>", "credentials for the registry")
     .option("--authfile <path>", "the only file to take credentials from")
+    .option("--policy <file>", "policy.json that images must satisfy (default: the containers tools' own)")
     .option("--platform <os/arch[/variant]>", "which image of an index")
     .option("--override-os <os>", "operating system instead of this machine's")
     .option("--override-arch <arch>", "architecture instead of this machine's")
@@ -35,6 +37,7 @@ export function createProgram(): Command {
   addTransferCommands(program);
   addSyncCommand(program);
   addVerifyCommand(program);
+  addSignCommand(program);
   addTagCommands(program);
   addArtifactCommands(program);
   addLoginCommands(program);

@@ -44,7 +44,7 @@ export interface Signer {
 
 interface Ca {
   readonly certificate: X509Certificate;
-  readonly keys: CryptoKeyPair;
+  readonly keys: webcrypto.CryptoKeyPair;
 }
 
 /** A certificate authority of a test's own, root and intermediate, in the place of Fulcio or a company's PKI. */

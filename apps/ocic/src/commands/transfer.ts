@@ -1,10 +1,16 @@
 import { existsSync } from "node:fs";
 import { OcidError } from "@ocid/base";
-import { copyImage, importImage as importTree, inspectImage } from "@ocid/image-copy";
+import { copyImage, importImage as importTree, inspectImage, parseImageName } from "@ocid/image-copy";
 import { formatPlatform } from "@ocid/spec";
 import type { Store } from "@ocid/storage";
 import type { Command } from "commander";
-import { type GlobalOptions, openLocalStore, platformOf, registryClient } from "../global-options.ts";
+import {
+  type GlobalOptions,
+  imagePolicy,
+  openLocalStore,
+  platformOf,
+  registryClient,
+} from "../global-options.ts";
 import { print, printResult, writeAll } from "../output/output.ts";
 import { openDestination, openSource, type Places } from "./image-places.ts";
 import { showingProgress } from "./image-transfer.ts";
@@ -88,6 +94,7 @@ async function transfer(source: string, destination: string, options: TransferOp
     platform: platformOf(options),
     format: formatOf(options.format),
     preserveDigests: options.preserveDigests,
+    policy: isStored(source) ? undefined : await imagePolicy(options),
     onProgress: progress.onProgress,
   });
   progress.end();
@@ -96,6 +103,11 @@ async function transfer(source: string, destination: string, options: TransferOp
     { digest: result.digest, indexDigest: result.indexDigest },
     () => `${result.digest}\n`,
   );
+}
+
+/** What lies in local storage has been let in; what leaves it is for others to judge. */
+function isStored(source: string): boolean {
+  return parseImageName(source).transport === "containers-storage";
 }
 
 function formatOf(text: string | undefined): "oci" | "docker" | undefined {
