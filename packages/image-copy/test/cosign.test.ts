@@ -19,9 +19,16 @@ import {
   verifySignature,
 } from "../src/index.ts";
 import { makeTestImage } from "../src/testing/index.ts";
-import { createAuthority, createLog, signBundle, trustedRoot } from "./signing-authority.ts";
+import {
+  type AttachedSignature,
+  createAuthority,
+  createLog,
+  signAttached,
+  signBundle,
+  trustedRoot,
+} from "./signing-authority.ts";
 
-// Signatures that cosign makes in a real registry are taken and refused; those that we make, cosign and skopeo take.
+// Signatures that cosign makes in a real registry are taken and refused; those that we make, cosign takes.
 
 const root = tempRoot("ocid-cosign-");
 const run = promisify(execFile);
@@ -158,7 +165,12 @@ describe("an image that cosign has signed", () => {
       image.pinned,
     );
     const caRootsPath = file("root.pem", authority.rootPem);
-    const pki = (more: object) => ({ pki: { caRootsPath, ...more }, ...matchRepository });
+    // Cosign 3 attaches no chain.
+    const caIntermediatesPath = file("intermediate.pem", authority.intermediatePem);
+    const pki = (more: object) => ({
+      pki: { caRootsPath, caIntermediatesPath, ...more },
+      ...matchRepository,
+    });
     await pull(image.tagged, pki({ subjectEmail: "me@a.test" }), stores);
     await refuse(pull(image.tagged, pki({ subjectEmail: "you@a.test" }), stores), "not for you@a.test");
     const otherRoot = file("other-root.pem", (await createAuthority()).rootPem);
@@ -173,45 +185,38 @@ describe("a signature of ours", () => {
   it.each([
     ["cosign's encrypted key", () => mine.key],
     ["an encrypted key in PKCS #8", () => join(cosign.directory, "pkcs8.key")],
-  ])(
-    "made with %s is taken by cosign, by skopeo, and by ourselves for this name only",
-    async (what, keyFile) => {
-      await run("openssl", [
-        ...["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256"],
-        ...["-pass", `pass:${cosign.password}`, "-out", join(cosign.directory, "pkcs8.key")],
-      ]);
-      const pem = readFileSync(keyFile());
-      const key = await parseSigningKey(pem, async () => cosign.password);
-      const publicKey = join(cosign.directory, "ours.pub");
-      writeFileSync(publicKey, createPublicKey(key).export({ type: "spki", format: "pem" }));
-      const image = await push(what.includes("cosign") ? "ours" : "ours-pkcs8");
-      const { digest } = await signImage(registry, parseReference(image.tagged), key);
-      expect(digest).toBe(image.digest);
+  ])("made with %s is taken by cosign, and by ourselves for this name only", async (what, keyFile) => {
+    await run("openssl", [
+      ...["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256"],
+      ...["-pass", `pass:${cosign.password}`, "-out", join(cosign.directory, "pkcs8.key")],
+    ]);
+    const pem = readFileSync(keyFile());
+    const key = await parseSigningKey(pem, async () => cosign.password);
+    const publicKey = join(cosign.directory, "ours.pub");
+    writeFileSync(publicKey, createPublicKey(key).export({ type: "spki", format: "pem" }));
+    const image = await push(what.includes("cosign") ? "ours" : "ours-pkcs8");
+    const { digest } = await signImage(registry, parseReference(image.tagged), key);
+    expect(digest).toBe(image.digest);
 
-      await cosign.run("verify", "--key", publicKey, ...ignoreLog, image.pinned);
-      await cosign.run("verify", "--key", publicKey, ...ignoreLog, "--new-bundle-format=false", image.pinned);
-      await expect(
-        cosign.run("verify", "--key", other.publicKey, ...ignoreLog, image.pinned),
-      ).rejects.toThrow();
-      const policy = join(root.path, "skopeo-policy.json");
-      writeFileSync(policy, JSON.stringify({ default: [{ type: "sigstoreSigned", keyPath: publicKey }] }));
-      const skopeo = ["--policy", policy, "--registries.d", stores, "copy", "--src-tls-verify=false"];
-      await run("skopeo", [...skopeo, `docker://${image.tagged}`, `dir:${join(root.path, "skopeo")}`]);
+    await cosign.run("verify", "--key", publicKey, ...ignoreLog, image.pinned);
+    await cosign.run("verify", "--key", publicKey, ...ignoreLog, "--new-bundle-format=false", image.pinned);
+    await expect(
+      cosign.run("verify", "--key", other.publicKey, ...ignoreLog, image.pinned),
+    ).rejects.toThrow();
 
-      // By the bundle alone, and by the attachment too: each names the image.
-      await pull(image.tagged, { keyPath: publicKey });
-      await pull(image.tagged, { keyPath: publicKey }, stores);
-      const { registry: host, repository } = parseReference(image.tagged);
-      await copyImage(
-        createRegistrySource(registry, parseReference(image.tagged)),
-        createRegistryDestination(registry, { registry: host, repository, tag: "2" }),
-      );
-      await refuse(
-        pull(image.tagged.replace(/:1$/, ":2"), { keyPath: publicKey }, stores),
-        `is for "${image.tagged}"`,
-      );
-    },
-  );
+    // By the bundle alone, and by the attachment too: each names the image.
+    await pull(image.tagged, { keyPath: publicKey });
+    await pull(image.tagged, { keyPath: publicKey }, stores);
+    const { registry: host, repository } = parseReference(image.tagged);
+    await copyImage(
+      createRegistrySource(registry, parseReference(image.tagged)),
+      createRegistryDestination(registry, { registry: host, repository, tag: "2" }),
+    );
+    await refuse(
+      pull(image.tagged.replace(/:1$/, ":2"), { keyPath: publicKey }, stores),
+      `is for "${image.tagged}"`,
+    );
+  });
 
   it("is not made with a key whose password is wrong", async () => {
     await expect(parseSigningKey(readFileSync(mine.key), async () => "wrong")).rejects.toMatchObject({
@@ -221,47 +226,88 @@ describe("a signature of ours", () => {
   });
 });
 
-describe("a bundle with a certificate", () => {
-  it("is judged by a trusted root as cosign judges it", async () => {
+describe("a signature by certificate", () => {
+  it("is judged as cosign judges it, attached or as a bundle", async () => {
     const authority = await createAuthority();
     const log = createLog();
-    const signer = await authority.issue({ email: "me@a.test", oidcIssuer: "https://accounts.a.test" });
-    const image = await push("certificate");
-    const { document } = signBundle(signer, image.digest, { log });
-    const bundleFile = join(cosign.directory, "bundle.json");
-    writeFileSync(bundleFile, document);
-    const rootFile = join(cosign.directory, "trusted_root.json");
-    writeFileSync(rootFile, JSON.stringify(trustedRoot(authority, log)));
-    await pushBundle(image.tagged, image.digest, document);
-
-    const source = createRegistrySource(registry, parseReference(image.tagged));
-    for (const [subject, issuer, accepted] of [
-      ["me@a.test", "https://accounts.a.test", true],
-      ["you@a.test", "https://accounts.a.test", false],
-      ["me@a.test", "https://evil.test", false],
+    const file = (name: string, content: string) => {
+      const path = join(cosign.directory, name);
+      writeFileSync(path, content);
+      return path;
+    };
+    const material = [
+      ...["--ca-roots", file("ca.pem", authority.rootPem)],
+      ...["--ca-intermediates", file("intermediates.pem", authority.intermediatePem)],
+      ...["--insecure-ignore-sct", "--new-bundle-format=false", "--offline", "--allow-http-registry"],
+    ];
+    cosign.env["SIGSTORE_REKOR_PUBLIC_KEY"] = file("rekor.pub", log.pem);
+    const day = 86_400_000;
+    const long = { notBefore: new Date(Date.now() - 30 * day), notAfter: new Date(Date.now() - 29 * day) };
+    const me = { email: "me@a.test", oidcIssuer: "https://accounts.a.test" };
+    const rule = {
+      fulcio: { caPath: join(cosign.directory, "ca.pem"), subjectEmail: me.email, oidcIssuer: me.oidcIssuer },
+      rekorPublicKeyPath: join(cosign.directory, "rekor.pub"),
+    };
+    const root = Buffer.from(JSON.stringify(trustedRoot(authority, log)));
+    for (const [at, what, leaf, logged, why] of [
+      [0, "valid", me, { log }, undefined],
+      [1, "expired since", { ...me, ...long }, { log, at: new Date(Date.now() - 29.5 * day) }, undefined],
+      [2, "expired", { ...me, ...long }, { log }, "not valid or expired"],
+      [3, "of another person", { ...me, email: "you@a.test" }, { log }, "not for me@a.test"],
+      [4, "of another issuer", { ...me, oidcIssuer: "https://evil.test" }, { log }, "issuer"],
+      [5, "of another log", me, { log: createLog() }, "promise"],
     ] as const) {
+      const image = await push(`certificate-${at}`);
+      const signer = await authority.issue(leaf);
+      const attached = signAttached(signer, image.digest, { ...logged, reference: image.tagged });
+      await pushAttached(image.tagged, image.digest, attached);
+      await pushBundle(image.tagged, image.digest, signBundle(signer, image.digest, logged).document);
       const theirs = cosign.run(
-        "verify",
-        ...["--trusted-root", rootFile, "--certificate-identity", subject],
-        ...["--certificate-oidc-issuer", issuer, "--insecure-ignore-sct", "--allow-http-registry"],
-        image.pinned,
+        ...["verify", "--certificate-identity", me.email, "--certificate-oidc-issuer", me.oidcIssuer],
+        ...[...material, image.pinned],
       );
-      const ours = verifySignature(source, {
-        kind: "certificate",
-        trustedRoot: readFileSync(rootFile),
-        subject,
-        issuer,
-      });
-      if (accepted) {
-        await theirs;
-        expect(await ours).toEqual({ digest: image.digest, reference: undefined, pinned: image.pinned });
+      const source = createRegistrySource(registry, parseReference(image.tagged));
+      const byRoot = () =>
+        verifySignature(source, {
+          kind: "certificate",
+          trustedRoot: root,
+          subject: me.email,
+          issuer: me.oidcIssuer,
+        });
+      // The attachment brings its intermediate along, the bundle names it nowhere.
+      if (why === undefined) {
+        await expect(theirs, what).resolves.toBeDefined();
+        await pull(image.tagged, rule, stores);
+        expect(await byRoot()).toEqual({ digest: image.digest, reference: undefined, pinned: image.pinned });
       } else {
-        await expect(theirs).rejects.toThrow();
-        await refuse(ours, subject === "you@a.test" ? "not for you@a.test" : "issuer");
+        await expect(theirs, what).rejects.toThrow();
+        await refuse(pull(image.tagged, rule, stores), why);
+        await refuse(byRoot(), why);
       }
     }
   });
 });
+
+async function pushAttached(name: string, digest: Digest, signature: AttachedSignature): Promise<void> {
+  const { registry: host, repository } = parseReference(name);
+  const reference = { registry: host, repository, tag: `${digest.replace(":", "-")}.sig` };
+  const put = async (mediaType: string, bytes: Uint8Array) => {
+    const descriptor = { mediaType, digest: digestBytes(bytes), size: bytes.byteLength };
+    await registry.pushBlob(reference, descriptor, bytesSource(bytes));
+    return descriptor;
+  };
+  const layer = await put("application/vnd.dev.cosign.simplesigning.v1+json", signature.payload);
+  const rootfs = { type: "layers", diff_ids: [layer.digest] };
+  const config = Buffer.from(JSON.stringify({ architecture: "", os: "", config: {}, rootfs }));
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  const manifest = {
+    schemaVersion: 2,
+    mediaType,
+    config: await put("application/vnd.oci.image.config.v1+json", config),
+    layers: [{ ...layer, annotations: signature.annotations }],
+  };
+  await registry.pushManifest(reference, Buffer.from(JSON.stringify(manifest)), mediaType);
+}
 
 async function pushBundle(name: string, digest: Digest, document: Uint8Array): Promise<void> {
   const { registry: host, repository } = parseReference(name);

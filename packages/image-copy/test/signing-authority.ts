@@ -144,7 +144,7 @@ export function createLog() {
       const Payload = {
         body: Buffer.from(JSON.stringify(body)).toString("base64"),
         integratedTime: Math.floor(at.getTime() / 1000),
-        logIndex: 7,
+        logIndex: 0,
         logID,
       };
       const promise = sign(
@@ -240,11 +240,17 @@ export function signBundle(
   );
   const payloadType = "application/vnd.in-toto+json";
   const sig = sign("sha256", dsse.preAuthEncoding(payloadType, payload), signer.key).toString("base64");
+  const sha256 = (data: string | Buffer) => ({
+    algorithm: "sha256",
+    value: createHash("sha256").update(data).digest("hex"),
+  });
+  const dsseEnvelope = { payload: base64(payload), payloadType, signatures: [{ sig }] };
   const body = {
     apiVersion: "0.0.1",
     kind: "dsse",
     spec: {
-      payloadHash: { algorithm: "sha256", value: createHash("sha256").update(payload).digest("hex") },
+      envelopeHash: sha256(JSON.stringify(dsseEnvelope)),
+      payloadHash: sha256(payload),
       signatures: [{ signature: sig, verifier: base64(options.loggedSigner ?? signer.certificate) }],
     },
   };
@@ -267,7 +273,7 @@ export function signBundle(
           ]
         : [],
     },
-    dsseEnvelope: { payload: base64(payload), payloadType, signatures: [{ sig }] },
+    dsseEnvelope,
   };
   return { kind: "bundle", document: Buffer.from(JSON.stringify(document)) };
 }

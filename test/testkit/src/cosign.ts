@@ -13,6 +13,8 @@ export interface Cosign extends Disposable {
   /** Makes `NAME.key`, encrypted with `password`, and `NAME.pub`. */
   makeKey(name: string): Promise<{ readonly key: string; readonly publicKey: string }>;
   readonly directory: string;
+  /** Of its process; tests may add to it. */
+  readonly env: Record<string, string | undefined>;
   readonly password: string;
 }
 
@@ -21,11 +23,12 @@ export function openCosign(): Cosign {
   const path = execFileSync("sh", [fetchScript], { encoding: "utf8" }).trim();
   const directory = mkdtempSync(join(tmpdir(), "ocid-cosign-"));
   const password = "a password";
-  const env = { PATH: process.env["PATH"], HOME: directory, COSIGN_PASSWORD: password };
+  const env: Cosign["env"] = { PATH: process.env["PATH"], HOME: directory, COSIGN_PASSWORD: password };
   const run = (...args: readonly string[]) => promisify(execFile)(path, args, { env, cwd: directory });
   return {
     run,
     directory,
+    env,
     password,
     async makeKey(name) {
       await run("generate-key-pair", "--output-key-prefix", name);
