@@ -62,8 +62,8 @@ const pull = async (name: string) =>
   await daemon.images.pullImage({ image: { image: `${daemon.registry}/test/${name}` } });
 /** As the kubelet knows it: by the code and by how the message begins. */
 const refused = (why: string) => ({
-  code: 2,
-  details: expect.stringMatching(new RegExp(`^SignatureValidationFailed: .*${why}`)),
+  code: "UNKNOWN",
+  message: expect.stringMatching(new RegExp(`^SignatureValidationFailed: .*${why}`)),
 });
 const layers = () => readdirSync(join(daemon.root, "r/overlay"));
 const imageOf = (name: string) => ({
@@ -86,13 +86,13 @@ test("what the policy rejects is not pulled, and nothing of it stays", async () 
   expect(layers()).toEqual(before);
   writeFileSync(join(daemon.root, "policy.json"), "{ not a policy");
   await expect(pull("box:1")).rejects.toMatchObject({
-    code: 9,
-    details: expect.stringContaining("policy.json"),
+    code: "FAILED_PRECONDITION",
+    message: expect.stringContaining("policy.json"),
   });
   setPolicy({ box: [{ type: "sigstoreSigned", keyPath: "/missing/cosign.pub" }] });
   await expect(pull("box:1")).rejects.toMatchObject({
-    code: 9,
-    details: expect.stringContaining("/missing/cosign.pub"),
+    code: "FAILED_PRECONDITION",
+    message: expect.stringContaining("/missing/cosign.pub"),
   });
 });
 
