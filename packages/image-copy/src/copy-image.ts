@@ -78,7 +78,8 @@ export async function copyImage(
   if (destination.kind === "storage") return await copyToStorage(source, destination, options);
   await using spool = new Spool(options.temporaryDirectory);
   const context: CopyContext = {
-    source,
+    // An index's signatures count for each of its images.
+    source: options.policy ? rememberSignatures(source) : source,
     destination,
     meter: new ProgressMeter(options.onProgress),
     spool,
