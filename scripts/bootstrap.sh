@@ -30,6 +30,7 @@ if [ "${1:-}" = --tests ]; then
   need getcap libcap2-bin
   need nsenter util-linux
   need python3 python3
+  need gpg gnupg
 fi
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 if [ -n "${missing# }" ]; then
@@ -47,6 +48,10 @@ if [ -n "${missing# }" ]; then
     exit 1
   fi
   rm -f "$log"
+fi
+
+if [ "${1:-}" = --tests ]; then
+  sh scripts/fetch-cosign.sh >/dev/null
 fi
 
 stamp=node_modules/.ocid-install

@@ -1,4 +1,4 @@
-import { codeOf, type ErrorCode } from "@ocid/base";
+import { codeOf, type ErrorCode, messageOf } from "@ocid/base";
 
 /** Exit codes of `ocic`: 0 is success, 2 a wrong command line; these are what a program can tell apart. */
 const codes: Partial<Record<ErrorCode, number>> = {
@@ -17,6 +17,8 @@ const codes: Partial<Record<ErrorCode, number>> = {
 };
 
 export function exitCodeOf(error: unknown): number {
+  // So the daemon tells a refusal of its image policy, to which the kubelet knows no code.
+  if (messageOf(error).startsWith("SignatureValidationFailed")) return codes.PERMISSION_DENIED!;
   return codes[codeOf(error)] ?? 1;
 }
 

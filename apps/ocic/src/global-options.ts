@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { OcidError } from "@ocid/base";
 import type { createImageClient, createRuntimeClient } from "@ocid/cri-api";
+import { type ImagePolicy, loadDefaultPolicy, loadPolicy } from "@ocid/image-copy";
 import {
   authFileCredentials,
   type CredentialSource,
@@ -25,6 +26,7 @@ export interface GlobalOptions {
   readonly tlsVerify?: string | boolean;
   readonly creds?: string;
   readonly authfile?: string;
+  readonly policy?: string;
   readonly platform?: string;
   readonly overrideOs?: string;
   readonly overrideArch?: string;
@@ -67,6 +69,11 @@ export async function openLocalStore(options: GlobalOptions): Promise<Store> {
     additionalStores: conf.additionalStores,
     logger: warnings,
   });
+}
+
+/** The policy that is named, or the containers tools' own; without any, everything is accepted. */
+export async function imagePolicy(options: GlobalOptions): Promise<ImagePolicy> {
+  return options.policy === undefined ? await loadDefaultPolicy() : await loadPolicy(options.policy);
 }
 
 /** `tlsVerify` and `creds` of the command win over the global ones. */

@@ -22,6 +22,7 @@ const groups: readonly CommandGroup[] = [
   { commands: ["ls", "cat", "diff"], load: async () => (await import("./commands/look.ts")).addLookCommands },
   { commands: ["sync"], load: async () => (await import("./commands/sync.ts")).addSyncCommand },
   { commands: ["verify"], load: async () => (await import("./commands/verify.ts")).addVerifyCommand },
+  { commands: ["sign"], load: async () => (await import("./commands/sign.ts")).addSignCommand },
   { commands: ["tags", "delete"], load: async () => (await import("./commands/tags.ts")).addTagCommands },
   { commands: ["artifact"], load: async () => (await import("./commands/artifact.ts")).addArtifactCommands },
   { commands: ["login", "logout"], load: async () => (await import("./commands/login.ts")).addLoginCommands },
@@ -56,6 +57,7 @@ export async function createProgram(words: readonly string[]): Promise<Command> 
     .option("--tls-verify <bool>", "false accepts plain HTTP and any certificate")
     .option("--creds <user:password>", "credentials for the registry")
     .option("--authfile <path>", "the only file to take credentials from")
+    .option("--policy <file>", "policy.json that images must satisfy (default: the containers tools' own)")
     .option("--platform <os/arch[/variant]>", "which image of an index")
     .option("--override-os <os>", "operating system instead of this machine's")
     .option("--override-arch <arch>", "architecture instead of this machine's")

@@ -10,6 +10,7 @@ import { createLayerPool } from "@ocid/layer";
 import { openRuntimeShim } from "@ocid/runtime-shim";
 import { openStore, type StorageConf } from "@ocid/storage";
 import type { Config, RuntimeConfig } from "./config/config-schema.ts";
+import { policyFilesOf, policyFor } from "./image-policy.ts";
 import { createImagePort } from "./image-port.ts";
 import { createNodePort } from "./node-port.ts";
 import type { MetricsSources } from "./observe/metrics.ts";
@@ -72,12 +73,17 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
   const worker = stack.use(launchNamespaceWorker());
   const pulls = new PullHub();
   let effective = config;
+  // Pods that run are looked after also where no image can be used any more.
+  await policyFor(policyFilesOf(config), "").catch(error =>
+    logger.error("the image policy cannot be read", { error }),
+  );
   const ports: Ports = {
     images: createImagePort({
       store,
       artifacts: createArtifactStore(join(store.root, "artifacts")),
       pinned: () => effective.image.pinned,
       pulls,
+      policies: () => policyFilesOf(effective),
       logger: logger.child({ part: "images" }),
       userAgent: `ocid/${version}`,
     }),

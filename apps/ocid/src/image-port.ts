@@ -2,9 +2,12 @@ import { isOcidError, type Logger, OcidError, SharedFlight } from "@ocid/base";
 import type { ImagePort, PullCredentials, StoredImage } from "@ocid/cri-server";
 import {
   type ArtifactStore,
+  admitStoredImage,
   copyImage,
   createRegistrySource,
   createStorageDestination,
+  type ImagePolicy,
+  loadSignatureStores,
   type StoredArtifact,
 } from "@ocid/image-copy";
 import {
@@ -15,9 +18,10 @@ import {
   loadRegistriesConf,
   resolveShortName,
 } from "@ocid/registry";
-import { formatReference, parseImageConfig, parseReference, referenceName } from "@ocid/spec";
+import { formatReference, parseImageConfig, parseReference, type Reference, referenceName } from "@ocid/spec";
 import type { ImageRecord, Store } from "@ocid/storage";
 import { describeArtifacts, findArtifact, listArtifacts } from "./artifacts.ts";
+import { type PolicyFiles, policyFor } from "./image-policy.ts";
 import type { PullHub } from "./pull-hub.ts";
 
 export interface ImagePortOptions {
@@ -26,6 +30,7 @@ export interface ImagePortOptions {
   /** Images that must stay, by name; asked each time, because the configuration may change. */
   readonly pinned: () => readonly string[];
   readonly pulls: PullHub;
+  readonly policies: () => PolicyFiles;
   readonly logger: Logger;
   readonly userAgent: string;
 }
@@ -44,17 +49,25 @@ export function createImagePort(options: ImagePortOptions): ImagePort {
       const record = await findImage(store, reference);
       return record ? await describe(record) : await findArtifact(artifacts, reference);
     },
-    async pull(reference, { credentials, signal }) {
-      // Callers with the same credentials share one pull; the last one to go away cancels it.
-      const key = JSON.stringify([reference, credentials ?? null]);
+    async pull(reference, { credentials, namespace, signal }) {
+      // Callers with the same credentials and policy share one pull; the last one to go away cancels it.
+      const policyOf = options.policies().directory === "" ? "" : namespace;
+      const key = JSON.stringify([reference, credentials ?? null, policyOf]);
       return await flights.join(
         key,
         async flightSignal => {
-          const pulled = await pullImage(options, reference, credentials, flightSignal);
+          const policy = await policyFor(options.policies(), namespace);
+          const pulled = await pullImage(options, reference, { credentials, policy, signal: flightSignal });
           return "id" in pulled ? await describe(pulled) : describeArtifacts([pulled]);
         },
         signal,
       );
+    },
+    async admit(image, { name, namespace, signal }) {
+      const policy = await policyFor(options.policies(), namespace);
+      if (image.files) return await admitArtifact(artifacts, image, policy, { signal });
+      const record = await store.getImage(image.id);
+      await admitStoredImage(store, record, namesInUse(record, name), policy, { signal });
     },
     async remove(reference, { signal } = {}) {
       const record = await findImage(store, reference);
@@ -76,11 +89,54 @@ export function createImagePort(options: ImagePortOptions): ImagePort {
   };
 }
 
+/**
+ * The names under which an image is about to be used: the one that a pod asks by, or, where that is an id, those that it
+ * has here. A short name is whichever the image has of those that it can stand for.
+ */
+function namesInUse(record: ImageRecord, asked: string): readonly Reference[] {
+  const own = record.names.map(name => parseReference(name));
+  const id = asked.replace(/^sha256:/, "");
+  if (id === "" || record.id.startsWith(id)) return own;
+  const candidates = resolveShortName(loadRegistriesConf(), asked);
+  const known = candidates.filter(candidate =>
+    own.some(name => referenceName(name) === referenceName(candidate)),
+  );
+  return known.length > 0 ? known : candidates;
+}
+
+/** An artifact that has several names is used under any that the policy lets it. */
+async function admitArtifact(
+  store: ArtifactStore,
+  { repoTags, repoDigests, id }: StoredImage,
+  policy: ImagePolicy,
+  options: { readonly signal?: AbortSignal | undefined },
+): Promise<void> {
+  const names = (await store.list())
+    .map(({ name }) => name)
+    .filter(name => repoTags.includes(name) || repoDigests.includes(name));
+  let failure: unknown = new OcidError("NOT_FOUND", `artifact ${id} is not on this node any more`);
+  for (const name of names) {
+    try {
+      return await store.admit(name, policy, options);
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
 async function pullImage(
   options: ImagePortOptions,
   name: string,
-  credentials: PullCredentials | undefined,
-  signal: AbortSignal,
+  {
+    credentials,
+    policy,
+    signal,
+  }: {
+    readonly credentials: PullCredentials | undefined;
+    readonly policy: ImagePolicy;
+    readonly signal: AbortSignal;
+  },
 ): Promise<ImageRecord | StoredArtifact> {
   // Read at each pull, so that what an operator changes counts at once.
   const registriesConf = loadRegistriesConf();
@@ -90,12 +146,13 @@ async function pullImage(
     userAgent: options.userAgent,
     logger: options.logger,
   });
+  const signatureStores = await loadSignatureStores();
   const candidates = resolveShortName(registriesConf, name);
   const failures: string[] = [];
   for (const reference of candidates) {
-    const source = createRegistrySource(client, reference);
+    const source = createRegistrySource(client, reference, signatureStores);
     using followed = options.pulls.follow(name);
-    const following = { signal, onProgress: followed.onProgress };
+    const following = { signal, policy, onProgress: followed.onProgress };
     try {
       const { image } = await copyImage(
         source,
@@ -107,7 +164,8 @@ async function pullImage(
       signal.throwIfAborted();
       if (isOcidError(error) && error.reason === "NotAnImage")
         return await options.artifacts.put(source, formatReference(reference), following);
-      if (candidates.length === 1) throw error;
+      // What the policy refuses is not looked for elsewhere.
+      if (candidates.length === 1 || (isOcidError(error) && error.reason === "PolicyRejected")) throw error;
       failures.push((error as Error).message);
     }
   }

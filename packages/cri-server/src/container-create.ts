@@ -59,6 +59,11 @@ export async function createContainer(
         "FAILED_PRECONDITION",
         `${JSON.stringify(wanted)} is an artifact, which can be a volume but not run`,
       );
+    await ports.images.admit(image, {
+      name: config.image?.userSpecifiedImage || wanted,
+      namespace: sandbox.config.metadata!.namespace,
+      ...options,
+    });
     const container = newContainer(sandbox, name, config, image);
     await records.saveContainer(container);
     try {

@@ -29,7 +29,7 @@ export async function prepareVolumes(
   for (const [at, mount] of container.config.mounts.entries()) {
     checkMount(mount, mappings);
     if (mount.image) {
-      const image = await findVolumeImage(context, mount, options);
+      const image = await findVolumeImage(context, sandbox, mount, options);
       imageRefs[mount.containerPath] = image.id;
       if (image.files) mounts.push(...artifactMounts(mount, image.files));
       else {
@@ -106,6 +106,7 @@ async function refusePropagation(context: ServerContext, mount: Mount, source: s
 
 async function findVolumeImage(
   { ports }: ServerContext,
+  sandbox: Sandbox,
   mount: Mount,
   options: CallOptions,
 ): Promise<StoredImage> {
@@ -117,7 +118,12 @@ async function findVolumeImage(
     );
   const name = mount.image!.image;
   const image = await ports.images.find(name, options);
-  if (image) return image;
+  if (image) {
+    const asked = mount.image!.userSpecifiedImage || name;
+    const namespace = sandbox.config.metadata!.namespace;
+    await ports.images.admit(image, { name: asked, namespace, ...options });
+    return image;
+  }
   throw new OcidError(
     "NOT_FOUND",
     `image ${JSON.stringify(name)} of ${at} is not on this node; pull it first`,

@@ -32,6 +32,7 @@ export function imageHandlers(context: ServerContext): HandlersOf<typeof ImageSe
       const image = await images.pull(nameOf(request.image?.image), {
         signal,
         credentials: request.auth && credentialsOf(request.auth),
+        namespace: request.sandboxConfig?.metadata?.namespace ?? "",
       });
       return { imageRef: image.id };
     },

@@ -46,8 +46,21 @@ export interface ImagePort {
   find(reference: string, options?: CallOptions): Promise<StoredImage | undefined>;
   pull(
     reference: string,
-    options: CallOptions & { readonly credentials?: PullCredentials | undefined },
+    options: CallOptions & {
+      readonly credentials?: PullCredentials | undefined;
+      /** Of the pod that it is for; empty when it is for none. */
+      readonly namespace: string;
+    },
   ): Promise<StoredImage>;
+  /** Fails with PERMISSION_DENIED (`PolicyRejected`) unless the node's policy of now lets an image be used. */
+  admit(
+    image: StoredImage,
+    use: CallOptions & {
+      /** By which the pod asks for it; empty where that is unknown. */
+      readonly name: string;
+      readonly namespace: string;
+    },
+  ): Promise<void>;
   /** Removes the image with all its names; what is gone already is no error, an image in use is FAILED_PRECONDITION. */
   remove(reference: string, options?: CallOptions): Promise<void>;
   usage(options?: CallOptions): Promise<{

@@ -8,13 +8,18 @@ import {
   digestHex,
   type ImageManifest,
   parseManifest,
+  parseReference,
   verifyBytes,
 } from "@ocid/spec";
-import { copyImage } from "./copy-image.ts";
+import { type CopyOptions, copyImage } from "./copy-image.ts";
 import type { CallOptions, ImageSource } from "./image-source.ts";
 import { readLayoutIndex } from "./layout-index.ts";
-import { createLayoutDestination, removeFromLayout } from "./layout-transport.ts";
-import type { OnProgress } from "./progress.ts";
+import { createLayoutDestination, createLayoutSource, removeFromLayout } from "./layout-transport.ts";
+import type { ImagePolicy } from "./policy.ts";
+import { registryIdentity } from "./policy-scopes.ts";
+import { rememberSignatures } from "./signatures/remember-signatures.ts";
+import { readSignatures, sweepSignatures, writeSignatures } from "./signatures/signature-directory.ts";
+import { uniqueSignatures } from "./signatures/stored-signatures.ts";
 import { readSmallFile } from "./small-file.ts";
 
 /** An artifact that is kept here: a manifest that is no image to run, and its blobs as they are. */
@@ -39,8 +44,10 @@ export interface ArtifactStore {
   put(
     source: ImageSource,
     name: string,
-    options?: CallOptions & { readonly onProgress?: OnProgress | undefined },
+    options?: CallOptions & Pick<CopyOptions, "onProgress" | "policy">,
   ): Promise<StoredArtifact>;
+  /** Fails with PERMISSION_DENIED unless the policy lets the artifact of this name be used; asks no registry. */
+  admit(name: string, policy: ImagePolicy, options?: CallOptions): Promise<void>;
   /** Takes names away and what then belongs to none; unknown ones are no error. */
   remove(names: readonly string[]): Promise<void>;
 }
@@ -50,6 +57,7 @@ const nameAnnotation = "org.opencontainers.image.ref.name";
 
 /** Artifacts in an OCI layout, each named in its index: the form in which Podman keeps them below a graph root. */
 export function createArtifactStore(directory: string): ArtifactStore {
+  const signatures = join(directory, "signatures");
   const read = (entry: Descriptor) => readArtifact(directory, entry);
   const named = async () =>
     (await readLayoutIndex(directory)).manifests.filter(
@@ -62,7 +70,10 @@ export function createArtifactStore(directory: string): ArtifactStore {
       return (await Promise.all(artifacts)).filter(artifact => artifact !== undefined);
     },
     async put(source, name, options = {}) {
-      await copyImage(source, createLayoutDestination(directory, name), options);
+      const remembering = rememberSignatures(source);
+      const { digest } = await copyImage(remembering, createLayoutDestination(directory, name), options);
+      const found = await remembering.getSignatures?.(digest, options).catch(() => []);
+      await writeSignatures(signatures, digest, uniqueSignatures(found ?? []));
       const entry = (await named()).find(candidate => candidate.annotations?.[nameAnnotation] === name);
       if (!entry) throw new OcidError("ABORTED", `artifact ${name} was removed while it was fetched`);
       const artifact = await read(entry).catch(async error => {
@@ -73,8 +84,22 @@ export function createArtifactStore(directory: string): ArtifactStore {
       for (const { path } of artifact.files) await chmod(path, 0o644);
       return artifact;
     },
+    async admit(name, policy, options = {}) {
+      const source: ImageSource = {
+        ...createLayoutSource(directory, name),
+        name,
+        identity: registryIdentity(parseReference(name)),
+        getSignatures: digest => readSignatures(signatures, digest),
+      };
+      await policy.admit(source, [await source.getManifest()], options);
+    },
     async remove(names) {
       await removeFromLayout(directory, entry => names.includes(entry.annotations?.[nameAnnotation] ?? ""));
+      const left = (await readLayoutIndex(directory)).manifests;
+      await sweepSignatures(
+        signatures,
+        left.map(({ digest }) => digest),
+      );
     },
   };
 }

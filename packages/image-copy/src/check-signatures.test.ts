@@ -1,16 +1,17 @@
-import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { generateKeyPairSync, sign } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Digest, digestBytes, digestHex } from "@ocid/spec";
 import { createMessage, generateKey, sign as signMessage } from "openpgp";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createLog, type Log } from "../test/signing-authority.ts";
 import { copyImage } from "./copy-image.ts";
 import { createDirectoryDestination, createDirectorySource } from "./directory-transport.ts";
 import type { ImageSource } from "./image-source.ts";
 import { parsePolicy } from "./policy.ts";
 import type { ImageSignature } from "./signatures/image-signature.ts";
-import { bundleAnnotation, signatureAnnotation } from "./signatures/sigstore-signature.ts";
+import { bundleAnnotation, signatureAnnotation } from "./signatures/sigstore-entity.ts";
 import { makeTestImage, makeTestIndex } from "./testing/make-image.ts";
 
 let directory: string;
@@ -187,53 +188,37 @@ describe("sigstoreSigned", () => {
 
   it("wants the entry of the transparency log where a log is named", async () => {
     const key = sigstoreKey();
-    const log = sigstoreKey();
-    const logged = async (options: { by?: KeyObject; payload?: Buffer; key?: string } = {}) =>
+    const log = createLog();
+    const logged = async (options: { by?: Log; payload?: Buffer; key?: string } = {}) =>
       await withSignatures(digest => {
         const made = key.sign(cosign(digest));
         const content = made.annotations[signatureAnnotation]!;
-        return {
-          ...made,
-          annotations: {
-            ...made.annotations,
-            [bundleAnnotation]: logEntry(
-              content,
-              options.payload ?? Buffer.from(made.payload),
-              options.key ?? String(key.pem),
-              options.by ?? log.privateKey,
-            ),
+        const hash = digestHex(digestBytes(options.payload ?? made.payload));
+        const publicKey = { content: Buffer.from(options.key ?? String(key.pem)).toString("base64") };
+        const body = {
+          apiVersion: "0.0.1",
+          kind: "hashedrekord",
+          spec: {
+            data: { hash: { algorithm: "sha256", value: hash } },
+            signature: { content, publicKey },
           },
         };
+        const entry = JSON.stringify((options.by ?? log).enter(body, new Date(0)));
+        return { ...made, annotations: { ...made.annotations, [bundleAnnotation]: entry } };
       });
-    const both = rule(key.keyData, { rekorPublicKeyData: log.keyData });
+    const both = rule(key.keyData, { rekorPublicKeyData: Buffer.from(log.pem).toString("base64") });
     await copyUnder(both, await logged());
     await expect(
       copyUnder(both, await withSignatures(digest => key.sign(cosign(digest)))),
     ).rejects.toMatchObject(denied("not in a transparency log"));
-    await expect(copyUnder(both, await logged({ by: key.privateKey }))).rejects.toMatchObject(
-      denied("log's signature"),
+    await expect(copyUnder(both, await logged({ by: createLog() }))).rejects.toMatchObject(
+      denied("inclusion promise"),
     );
     await expect(copyUnder(both, await logged({ payload: Buffer.from("x") }))).rejects.toMatchObject(
-      denied("another payload"),
+      denied("digest mismatch"),
     );
     await expect(copyUnder(both, await logged({ key: String(log.pem) }))).rejects.toMatchObject(
       denied("another key"),
     );
   });
 });
-
-function logEntry(signature: string, data: Buffer, pem: string, log: KeyObject): string {
-  const body = Buffer.from(
-    JSON.stringify({
-      apiVersion: "0.0.1",
-      kind: "hashedrekord",
-      spec: {
-        data: { hash: { algorithm: "sha256", value: digestHex(digestBytes(data)) } },
-        signature: { content: signature, publicKey: { content: Buffer.from(pem).toString("base64") } },
-      },
-    }),
-  ).toString("base64");
-  const Payload = { body, integratedTime: 1700000000, logID: "c0d2", logIndex: 7 };
-  const SignedEntryTimestamp = sign("sha256", Buffer.from(JSON.stringify(Payload)), log).toString("base64");
-  return JSON.stringify({ SignedEntryTimestamp, Payload });
-}

@@ -1,15 +1,27 @@
-import { OcidError } from "@ocid/base";
+import { messageOf, OcidError } from "@ocid/base";
+import type { Digest } from "@ocid/spec";
 import type { CallOptions, ImageSource, ManifestBytes } from "./image-source.ts";
 import type { PolicyRequirement } from "./policy-requirement.ts";
 import type { ImageSignature } from "./signatures/image-signature.ts";
 import { readKeys } from "./signatures/key-source.ts";
+import { parseCertificates } from "./signatures/parse-certificates.ts";
 import type { SignaturePayload } from "./signatures/signature-payload.ts";
-import { identityMatches } from "./signatures/signed-identity.ts";
-import { parsePublicKey, verifySigstoreSignature } from "./signatures/sigstore-signature.ts";
+import { identityMatches, type SignedIdentity } from "./signatures/signed-identity.ts";
+import { parsePublicKey, type SigstoreTrust, verifySigstoreSignature } from "./signatures/sigstore-trust.ts";
 import { parseKeyRings, verifySimpleSignature } from "./signatures/simple-signing.ts";
 
 type SignatureRequirement = Extract<PolicyRequirement, { type: "signedBy" | "sigstoreSigned" }>;
-type Verify = (signature: ImageSignature) => Promise<SignaturePayload | undefined>;
+
+/** What a signature says; undefined for one of a kind that is nothing to the rule. */
+export type VerifySignature = (signature: ImageSignature) => Promise<SignaturePayload | undefined>;
+
+/** A signature that satisfied a rule. */
+export interface AcceptedSignature {
+  /** Of the manifest or index that it is over. */
+  readonly digest: Digest;
+  /** What it calls the image; undefined where it names none. */
+  readonly reference: string | undefined;
+}
 
 /**
  * Fails with PERMISSION_DENIED unless one of the manifests, the image's own or that of an index which names it, has a
@@ -20,60 +32,84 @@ export async function checkSignatures(
   source: ImageSource,
   manifests: readonly ManifestBytes[],
   options: CallOptions,
-): Promise<void> {
-  const verify = await verifierOf(requirement, source.name);
+): Promise<AcceptedSignature> {
+  const wanted = `the policy wants ${source.name} to be ${requirement.type}`;
+  const verify = await verifierOf(requirement).catch(error => {
+    // A key that is missing is not the image's being missing.
+    throw new OcidError("FAILED_PRECONDITION", `${wanted}: ${messageOf(error)}`, { cause: error });
+  });
+  return await findSignature(verify, requirement.signedIdentity, source, manifests, {
+    ...options,
+    bundles: requirement.type === "sigstoreSigned",
+    wanted,
+  });
+}
+
+/** The first signature that verifies and is for this image. */
+export async function findSignature(
+  verify: VerifySignature,
+  signedIdentity: SignedIdentity,
+  source: ImageSource,
+  manifests: readonly ManifestBytes[],
+  options: CallOptions & { readonly bundles: boolean; readonly wanted: string },
+): Promise<AcceptedSignature> {
   const flaws: string[] = [];
   for (const { descriptor } of manifests) {
-    for (const signature of (await source.getSignatures?.(descriptor.digest, options)) ?? []) {
+    const { digest } = descriptor;
+    for (const signature of (await source.getSignatures?.(digest, options)) ?? []) {
       try {
         const payload = await verify(signature);
         if (payload === undefined) continue;
-        const flaw = flawOf(payload, descriptor.digest, requirement, source);
-        if (flaw === undefined) return;
+        const flaw = flawOf(payload, digest, signedIdentity, source);
+        if (flaw === undefined) return { digest, reference: payload.reference };
         flaws.push(flaw);
       } catch (error) {
-        flaws.push((error as Error).message);
+        flaws.push(messageOf(error));
       }
     }
   }
-  const why = flaws.length === 0 ? "it has no such signature" : flaws.join("; ");
-  throw new OcidError(
-    "PERMISSION_DENIED",
-    `the policy wants ${source.name} to be ${requirement.type}: ${why}`,
-    {
-      reason: "PolicyRejected",
-    },
-  );
+  const why = flaws.length === 0 ? "it has no such signature" : [...new Set(flaws)].slice(0, 10).join("; ");
+  throw new OcidError("PERMISSION_DENIED", `${options.wanted}: ${why}`, { reason: "PolicyRejected" });
 }
 
 function flawOf(
   payload: SignaturePayload,
   digest: string,
-  { signedIdentity }: SignatureRequirement,
+  signedIdentity: SignedIdentity,
   { identity }: ImageSource,
 ): string | undefined {
   if (payload.manifestDigest !== digest)
     return `a signature is over ${payload.manifestDigest}, not ${digest}`;
-  if (!identityMatches(signedIdentity, identity?.reference, payload.reference))
-    return `a signature is for ${JSON.stringify(payload.reference.slice(0, 300))} (wanted: ${signedIdentity.type})`;
-  return undefined;
+  if (identityMatches(signedIdentity, identity?.reference, payload.reference)) return undefined;
+  return payload.reference === undefined
+    ? `a bundle names no image, with which only signedIdentity matchRepository is content (wanted: ${signedIdentity.type})`
+    : `a signature is for ${JSON.stringify(payload.reference.slice(0, 300))} (wanted: ${signedIdentity.type})`;
 }
 
-/** Reads signatures of the requirement's kind; those of the other kind are nothing to it. */
-async function verifierOf(requirement: SignatureRequirement, name: string): Promise<Verify> {
+/** Reads the rule's keys and certificates, so that one that cannot be read is an error of its own. */
+async function verifierOf(requirement: SignatureRequirement): Promise<VerifySignature> {
   if (requirement.type === "signedBy") {
     const keys = await parseKeyRings(await readKeys(requirement.keys));
     return async signature =>
       signature.kind === "simple" ? await verifySimpleSignature(signature.message, keys) : undefined;
   }
-  if (requirement.keys === undefined)
-    throw new OcidError(
-      "UNIMPLEMENTED",
-      `the policy wants ${name} to be sigstoreSigned by certificate (fulcio or pki), which cannot be checked yet; the image is not used`,
-      { reason: "PolicyUnsupported" },
-    );
-  const keys = (await readKeys(requirement.keys)).map(parsePublicKey);
-  const rekorKeys = requirement.rekorKeys && (await readKeys(requirement.rekorKeys)).map(parsePublicKey);
+  const trust = await trustOf(requirement);
   return async signature =>
-    signature.kind === "sigstore" ? verifySigstoreSignature(signature, keys, rekorKeys) : undefined;
+    signature.kind === "simple" ? undefined : verifySigstoreSignature(signature, trust);
+}
+
+async function trustOf({
+  signers,
+  rekorKeys,
+}: Extract<PolicyRequirement, { type: "sigstoreSigned" }>): Promise<SigstoreTrust> {
+  const logKeys = rekorKeys && (await readKeys(rekorKeys)).map(parsePublicKey);
+  if (signers.kind === "keys")
+    return { kind: "keys", keys: (await readKeys(signers.keys)).map(parsePublicKey), logKeys };
+  const roots = (await readKeys(signers.roots)).flatMap(parseCertificates);
+  if (roots.length === 0)
+    throw new OcidError("INVALID_ARGUMENT", "the policy's certificate authority has no certificate");
+  const intermediates = signers.intermediates
+    ? (await readKeys(signers.intermediates)).flatMap(parseCertificates)
+    : [];
+  return { kind: "certificates", roots, intermediates, identity: signers.identity, logKeys };
 }

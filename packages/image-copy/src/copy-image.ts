@@ -28,6 +28,7 @@ import {
   resolveImage,
   tooDeep,
 } from "./resolve-image.ts";
+import { rememberSignatures } from "./signatures/remember-signatures.ts";
 import { Spool } from "./spool.ts";
 import type { StorageDestination } from "./storage-destination.ts";
 
@@ -79,7 +80,8 @@ export async function copyImage(
   if (destination.kind === "storage") return await copyToStorage(source, destination, options);
   await using spool = new Spool(options.temporaryDirectory);
   const context: CopyContext = {
-    source,
+    // An index's signatures count for each of its images.
+    source: options.policy ? rememberSignatures(source) : source,
     destination,
     meter: new ProgressMeter(options.onProgress),
     spool,
@@ -123,10 +125,11 @@ async function copyToStorage(
       "local storage keeps images as they are; they are converted on the way out",
     );
   const image = await resolveImage(source, options);
-  await admit(source, image, options);
+  const remembering = rememberSignatures(source);
+  await admit(remembering, image, options);
   refuseOtherDigest(destination, image);
   const record = await copyIntoStorage({
-    source,
+    source: remembering,
     destination,
     image,
     meter: new ProgressMeter(options.onProgress),

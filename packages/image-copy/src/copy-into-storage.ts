@@ -17,6 +17,13 @@ import type { ImageRecord, ImageStorePort, StagedLayer } from "./ports.ts";
 import type { ProgressMeter } from "./progress.ts";
 import { readConfig } from "./read-config.ts";
 import type { ResolvedImage } from "./resolve-image.ts";
+import type { ImageSignature } from "./signatures/image-signature.ts";
+import {
+  readStoredSignatures,
+  type StoredSignatures,
+  storeSignatures,
+  uniqueSignatures,
+} from "./signatures/stored-signatures.ts";
 import type { StorageDestination } from "./storage-destination.ts";
 
 interface StorageCopy extends CallOptions {
@@ -44,10 +51,12 @@ export async function copyIntoStorage(copy: StorageCopy): Promise<ImageRecord> {
   refuseForeignLayers(layers, source.name);
   meter.expect([configDescriptor, ...layers]);
   meter.done(configDescriptor, false);
+  // A policy that wants signatures has read them by now; that others cannot be had is no reason to do without the image.
+  const signatures = readSignatures(copy).catch(() => undefined);
   const publish = async () => {
     await copyLayers(copy, image.parsed, stack);
     signal?.throwIfAborted();
-    return await putImage(copy, { bytes: configBytes, config }, stack);
+    return await putImage(copy, { bytes: configBytes, config }, stack, await signatures);
   };
   try {
     return await publish();
@@ -64,6 +73,7 @@ async function putImage(
   { destination, image, signal }: StorageCopy,
   { bytes, config }: { readonly bytes: Uint8Array; readonly config: ImageConfig },
   stack: readonly DiffId[],
+  signatures: StoredSignatures | undefined,
 ): Promise<ImageRecord> {
   const { index, manifest } = image;
   const configDigest = image.parsed.config.digest;
@@ -79,11 +89,35 @@ async function putImage(
           ...(index ? [{ key: `manifest-${index.descriptor.digest}`, bytes: index.bytes }] : []),
           { key: `manifest-${manifest.descriptor.digest}`, bytes: manifest.bytes },
           { key: "manifest", bytes: manifest.bytes },
+          ...(signatures?.bigData ?? []),
         ],
+        metadata: signatures?.metadata,
       },
       { signal },
     ),
   );
+}
+
+/**
+ * The image's signatures go with it, so that it can be held against a policy again without its registry; with those
+ * that it has here from elsewhere. Undefined for a source that has none to give, and where there are none.
+ */
+async function readSignatures({
+  source,
+  destination: { store },
+  image: { index, manifest, parsed },
+  signal,
+}: StorageCopy): Promise<StoredSignatures | undefined> {
+  if (!source.getSignatures) return undefined;
+  const before = await store.findImage(digestHex(parsed.config.digest));
+  const found = new Map<Digest, readonly ImageSignature[]>();
+  for (const { descriptor } of index ? [manifest, index] : [manifest]) {
+    const kept = before ? await readStoredSignatures(store, before, descriptor.digest) : [];
+    const read = await source.getSignatures(descriptor.digest, { signal });
+    found.set(descriptor.digest, uniqueSignatures([...read, ...kept]));
+  }
+  if ([...found.values()].every(list => list.length === 0)) return undefined;
+  return storeSignatures(manifest.descriptor.digest, found);
 }
 
 async function readImageConfig({ source, image, signal }: StorageCopy): Promise<Uint8Array> {

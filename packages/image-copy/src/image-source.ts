@@ -15,6 +15,11 @@ export interface ManifestBytes {
   readonly bytes: Uint8Array;
 }
 
+export interface SignatureOptions extends CallOptions {
+  /** Also those of sigstore's that take a further request, unless registries.d says no. Default false. */
+  readonly bundles?: boolean | undefined;
+}
+
 /** Where an image is copied from. All it returns is checked by whoever uses it. */
 export interface ImageSource extends Partial<AsyncDisposable> {
   /** For people: `docker://registry/repository:tag`, `oci:dir:tag` … */
@@ -26,7 +31,7 @@ export interface ImageSource extends Partial<AsyncDisposable> {
   /** A blob's bytes, verified as they come. */
   openBlob(descriptor: Descriptor, options?: OpenBlobOptions): AsyncIterable<Uint8Array>;
   /** Signatures of a manifest, as they are kept with the image; not verified. */
-  getSignatures?(digest: Digest, options?: CallOptions): Promise<readonly ImageSignature[]>;
+  getSignatures?(digest: Digest, options?: SignatureOptions): Promise<readonly ImageSignature[]>;
   /** Where a blob's bytes can be had without going through this process's main thread; they are not verified yet. */
   blobSource(descriptor: Descriptor, options?: CallOptions): Promise<BlobSource>;
   /** `registry/repository` when blobs could be taken over within a registry. */

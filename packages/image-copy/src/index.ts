@@ -1,3 +1,4 @@
+export { admitStoredImage } from "./admit-stored-image.ts";
 export {
   type ArtifactFile,
   type ArtifactStore,
@@ -5,6 +6,7 @@ export {
   type StoredArtifact,
 } from "./artifact-store.ts";
 export { findPartialBlobs, type PartialBlob } from "./blob-file.ts";
+export type { AcceptedSignature } from "./check-signatures.ts";
 export {
   type CompareOptions,
   type Comparison,
@@ -49,6 +51,7 @@ export type {
   ManifestBytes,
   OpenBlobOptions,
   PolicyIdentity,
+  SignatureOptions,
   UnpackedLayers,
 } from "./image-source.ts";
 export { type ImportOptions, importImage } from "./import-image.ts";
@@ -57,8 +60,8 @@ export type { LayerCompression, ManifestFormat } from "./layer-media-type.ts";
 export { createLayoutDestination, createLayoutSource } from "./layout-transport.ts";
 export { createOciArchiveDestination, openOciArchiveSource } from "./oci-archive-transport.ts";
 export { createImageDestination, type ImageBackends, openImageSource } from "./open-image.ts";
-export { type ImagePolicy, loadPolicy, parsePolicy } from "./policy.ts";
-export type { PolicyRequirement } from "./policy-requirement.ts";
+export { type ImagePolicy, loadDefaultPolicy, loadPolicy, parsePolicy } from "./policy.ts";
+export type { PolicyRequirement, SigstoreSigners } from "./policy-requirement.ts";
 export type {
   ImageRecord,
   ImageStorePort,
@@ -70,8 +73,17 @@ export type {
 export type { CopyProgress, OnProgress } from "./progress.ts";
 export { type Referrer, type ReferrerKind, readReferrers } from "./read-referrers.ts";
 export { createRegistryDestination, createRegistrySource } from "./registry-transport.ts";
+export { type SignedImage, type SignOptions, signImage } from "./sign-image.ts";
+export type { SignerIdentity } from "./signatures/certificate-authority.ts";
 export type { ImageSignature } from "./signatures/image-signature.ts";
 export { loadSignatureStores, type SignatureStores } from "./signatures/registries-d.ts";
+export { parseSigningKey } from "./signatures/signing-key.ts";
 export { createStorageDestination, type StorageDestination, storedNames } from "./storage-destination.ts";
 export { createStorageSource } from "./storage-source.ts";
+export {
+  type SignatureTrust,
+  type VerifiedImage,
+  type VerifySignatureOptions,
+  verifySignature,
+} from "./verify-signature.ts";
 export { verifyStoredImage } from "./verify-stored-image.ts";

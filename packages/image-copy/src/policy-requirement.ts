@@ -1,6 +1,7 @@
 import { OcidError } from "@ocid/base";
 import { Fields } from "@ocid/spec";
 import { refuseUnknownKeys } from "./refuse-unknown-keys.ts";
+import type { SignerIdentity } from "./signatures/certificate-authority.ts";
 import { type KeySource, parseKeySource } from "./signatures/key-source.ts";
 import { parseSignedIdentity, type SignedIdentity } from "./signatures/signed-identity.ts";
 
@@ -11,11 +12,20 @@ export type PolicyRequirement =
   | { readonly type: "signedBy"; readonly keys: KeySource; readonly signedIdentity: SignedIdentity }
   | {
       readonly type: "sigstoreSigned";
-      /** Undefined: by certificates, of Fulcio or another authority. */
-      readonly keys: KeySource | undefined;
+      readonly signers: SigstoreSigners;
       /** Of the transparency log that a signature must be in. Undefined: it need not be in one. */
       readonly rekorKeys: KeySource | undefined;
       readonly signedIdentity: SignedIdentity;
+    };
+
+/** Whose signatures a rule accepts: of keys, or of whom certificates name. */
+export type SigstoreSigners =
+  | { readonly kind: "keys"; readonly keys: KeySource }
+  | {
+      readonly kind: "certificates";
+      readonly roots: KeySource;
+      readonly intermediates: KeySource | undefined;
+      readonly identity: SignerIdentity;
     };
 
 const keySource = ["keyPath", "keyPaths", "keyData"];
@@ -64,14 +74,66 @@ function parseSignedBy(fields: Fields, what: string): PolicyRequirement {
 }
 
 function parseSigstoreSigned(fields: Fields, what: string): PolicyRequirement {
-  const keys = parseKeySource(fields, "key", what);
   const rekorKeys = parseKeySource(fields, "rekorPublicKey", what);
-  const sources = [keys, fields.raw("fulcio"), fields.raw("pki")].filter(source => source !== undefined);
-  if (sources.length !== 1)
+  const keys = parseKeySource(fields, "key", what);
+  const [fulcio, pki] = [fields.raw("fulcio"), fields.raw("pki")];
+  if ([keys, fulcio, pki].filter(source => source !== undefined).length !== 1)
     throw new OcidError("INVALID_ARGUMENT", `${what} should have either keys, fulcio or pki`);
-  if (fields.raw("fulcio") !== undefined && rekorKeys === undefined)
+  if (fulcio !== undefined && rekorKeys === undefined)
     throw new OcidError("INVALID_ARGUMENT", `${what}: with fulcio, a public key of Rekor is needed`);
-  return { type: "sigstoreSigned", keys, rekorKeys, signedIdentity: identityOf(fields, what) };
+  const signers: SigstoreSigners =
+    keys !== undefined
+      ? { kind: "keys", keys }
+      : fulcio !== undefined
+        ? parseFulcio(fulcio, `${what}: fulcio`)
+        : parsePki(pki, `${what}: pki`);
+  return { type: "sigstoreSigned", signers, rekorKeys, signedIdentity: identityOf(fields, what) };
+}
+
+function parseFulcio(value: unknown, what: string): SigstoreSigners {
+  const fields = openObject(value, ["caPath", "caData", "oidcIssuer", "subjectEmail"], what);
+  const identity = {
+    issuer: textOf(fields, "oidcIssuer", what),
+    email: textOf(fields, "subjectEmail", what),
+  };
+  return { kind: "certificates", roots: rootsOf(fields, "ca", what), intermediates: undefined, identity };
+}
+
+function parsePki(value: unknown, what: string): SigstoreSigners {
+  const files = ["caRootsPath", "caRootsData", "caIntermediatesPath", "caIntermediatesData"];
+  const fields = openObject(value, [...files, "subjectEmail", "subjectHostname"], what);
+  const has = (key: string) => fields.raw(key) !== undefined;
+  if (!has("subjectEmail") && !has("subjectHostname"))
+    throw new OcidError("INVALID_ARGUMENT", `${what} should have a subjectEmail or a subjectHostname`);
+  const hostname = has("subjectHostname") ? textOf(fields, "subjectHostname", what) : undefined;
+  // To the library that compares them, a dot in front stands for all names below.
+  if (hostname?.startsWith("."))
+    throw new OcidError("INVALID_ARGUMENT", `${what}: subjectHostname is no host name: ${hostname}`);
+  return {
+    kind: "certificates",
+    roots: rootsOf(fields, "caRoots", what),
+    intermediates: parseKeySource(fields, "caIntermediates", what),
+    identity: { email: has("subjectEmail") ? textOf(fields, "subjectEmail", what) : undefined, hostname },
+  };
+}
+
+function openObject(value: unknown, keys: readonly string[], what: string): Fields {
+  const fields = new Fields(value, what);
+  refuseUnknownKeys(value as Readonly<Record<string, unknown>>, keys, what);
+  return fields;
+}
+
+function textOf(fields: Fields, key: string, what: string): string {
+  const text = fields.string(key);
+  if (text === "") throw new OcidError("INVALID_ARGUMENT", `${what}: ${key} is empty`);
+  return text;
+}
+
+function rootsOf(fields: Fields, name: string, what: string): KeySource {
+  const roots = parseKeySource(fields, name, what);
+  if (roots === undefined)
+    throw new OcidError("INVALID_ARGUMENT", `${what} has no ${name}Path or ${name}Data`);
+  return roots;
 }
 
 function identityOf(fields: Fields, what: string): SignedIdentity {

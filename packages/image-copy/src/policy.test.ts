@@ -1,10 +1,15 @@
-import { describe, expect, it } from "vitest";
-import { parsePolicy } from "./policy.ts";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { loadDefaultPolicy, loadPolicy, parsePolicy } from "./policy.ts";
 import { pathIdentity, registryIdentity, storageIdentity } from "./policy-scopes.ts";
 import { makeTestImage } from "./testing/make-image.ts";
 
 const accept = { type: "insecureAcceptAnything" };
 const reject = { type: "reject" };
+const fulcio = { caPath: "ca", oidcIssuer: "https://a.test", subjectEmail: "a@b.test" };
+const rekor = { rekorPublicKeyPath: "rekor" };
 const parse = (document: unknown) =>
   parsePolicy(Buffer.from(typeof document === "string" ? document : JSON.stringify(document)));
 
@@ -22,6 +27,14 @@ describe("parsePolicy", () => {
     [{ default: [{ type: "signedBy", keyType: "GPGKeys", keyPath: "a", keyData: "b" }] }],
     [{ default: [{ type: "signedBy", keyType: "X509", keyPath: "a" }] }],
     [{ default: [{ type: "sigstoreSigned", fulcio: { caPath: "x" } }] }],
+    [{ default: [{ type: "sigstoreSigned", fulcio }] }],
+    [{ default: [{ type: "sigstoreSigned", fulcio: { ...fulcio, caData: "eA==" }, ...rekor }] }],
+    [{ default: [{ type: "sigstoreSigned", fulcio: { ...fulcio, oidcIssuer: "" }, ...rekor }] }],
+    [{ default: [{ type: "sigstoreSigned", fulcio: { ...fulcio, more: 1 }, ...rekor }] }],
+    [{ default: [{ type: "sigstoreSigned", fulcio, keyPath: "k", ...rekor }] }],
+    [{ default: [{ type: "sigstoreSigned", pki: { caRootsPath: "x" } }] }],
+    [{ default: [{ type: "sigstoreSigned", pki: { subjectEmail: "a@b.test" } }] }],
+    [{ default: [{ type: "sigstoreSigned", pki: { caRootsPath: "x", subjectHostname: ".b.test" } }] }],
     ['{"default":[{"type":"reject"}],"default":[{"type":"insecureAcceptAnything"}]}'],
     ['{"default":[{"type":"reject","type" : "insecureAcceptAnything"}]}'],
     ['{"default":[{"type":"reject"}],"transports":{"docker":{},"\\u0064ocker":{}}}'],
@@ -92,14 +105,43 @@ describe("a policy", () => {
     });
   });
 
-  it("lets nothing pass whose signatures it cannot check", async () => {
+  it("lets nothing pass when its keys cannot be read", async () => {
     const image = await makeTestImage();
-    const policy = parse({
-      default: [{ type: "sigstoreSigned", pki: { caRootsPath: "/ca.pem", subjectEmail: "a@b.test" } }],
-    });
-    await expect(policy.admit(image, [image.manifest])).rejects.toMatchObject({
-      code: "UNIMPLEMENTED",
-      message: expect.stringContaining("sigstoreSigned"),
-    });
+    for (const rule of [
+      { type: "sigstoreSigned", pki: { caRootsPath: "/missing/ca.pem", subjectEmail: "a@b.test" } },
+      { type: "sigstoreSigned", keyPath: "/missing/key.pub" },
+      { type: "sigstoreSigned", keyData: Buffer.from("no key").toString("base64") },
+      { type: "signedBy", keyType: "GPGKeys", keyPath: "/missing/ring.gpg" },
+    ])
+      await expect(parse({ default: [rule] }).admit(image, [image.manifest])).rejects.toMatchObject({
+        code: "FAILED_PRECONDITION",
+        message: expect.stringContaining(rule.type),
+      });
+  });
+});
+
+describe("loadDefaultPolicy", () => {
+  let home: string;
+  beforeEach(() => {
+    home = mkdtempSync(join(tmpdir(), "ocid-home-"));
+    vi.stubEnv("HOME", home);
+  });
+  afterEach(() => {
+    vi.unstubAllEnvs();
+    rmSync(home, { recursive: true });
+  });
+
+  it("takes the user's file, and fails when it is none", async () => {
+    const directory = join(home, ".config/containers");
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(join(directory, "policy.json"), JSON.stringify({ default: [reject] }));
+    const policy = await loadDefaultPolicy();
+    expect(policy.requirementsFor(pathIdentity("dir", "/x"))).toEqual([reject]);
+    writeFileSync(join(directory, "policy.json"), "{");
+    await expect(loadDefaultPolicy()).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+
+  it("does not do without a file that was named", async () => {
+    await expect(loadPolicy(join(home, "none.json"))).rejects.toMatchObject({ code: "NOT_FOUND" });
   });
 });

@@ -2,7 +2,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { isOcidError, OcidError } from "@ocid/base";
 import { isObject, parseJsonObject } from "@ocid/spec";
-import { checkSignatures } from "./check-signatures.ts";
+import { type AcceptedSignature, checkSignatures } from "./check-signatures.ts";
 import type { CallOptions, ImageSource, ManifestBytes, PolicyIdentity } from "./image-source.ts";
 import { type PolicyRequirement, parseRequirements } from "./policy-requirement.ts";
 import { refuseUnknownKeys } from "./refuse-unknown-keys.ts";
@@ -15,10 +15,17 @@ export interface ImagePolicy {
   requirementsFor(identity: PolicyIdentity): readonly PolicyRequirement[];
   /**
    * Fails with PERMISSION_DENIED unless all rules for an image hold. `manifests`: its own, then those of the indexes
-   * through which it was found, whose signatures count for it as well.
+   * through which it was found, whose signatures count for it as well. Returns the signatures that the rules took;
+   * none where they want none.
    */
-  admit(source: ImageSource, manifests: readonly ManifestBytes[], options?: CallOptions): Promise<void>;
+  admit(
+    source: ImageSource,
+    manifests: readonly ManifestBytes[],
+    options?: CallOptions,
+  ): Promise<readonly AcceptedSignature[]>;
 }
+
+const acceptAnything = parsePolicy(Buffer.from('{"default":[{"type":"insecureAcceptAnything"}]}'));
 
 type Scopes = ReadonlyMap<string, readonly PolicyRequirement[]>;
 
@@ -38,7 +45,19 @@ export async function loadPolicy(path?: string): Promise<ImagePolicy> {
       if (!isOcidError(error, "NOT_FOUND")) throw error;
     }
   }
-  throw new OcidError("NOT_FOUND", `there is no image policy: ${candidates.join(" or ")} does not exist`);
+  throw new OcidError("NOT_FOUND", `there is no image policy: ${candidates.join(" or ")} does not exist`, {
+    reason: "NoPolicy",
+  });
+}
+
+/** As `loadPolicy` with the usual files; where there is none, a policy that accepts everything. */
+export async function loadDefaultPolicy(): Promise<ImagePolicy> {
+  try {
+    return await loadPolicy();
+  } catch (error) {
+    if (isOcidError(error) && error.reason === "NoPolicy") return acceptAnything;
+    throw error;
+  }
 }
 
 /** Parses a policy strictly: what is unknown or there twice refuses the whole. `what` names it in errors. */
@@ -57,9 +76,13 @@ export function parsePolicy(bytes: Uint8Array, what = "policy"): ImagePolicy {
     requirementsFor,
     async admit(source, manifests, options = {}) {
       if (source.identity === undefined)
-        throw new OcidError("PERMISSION_DENIED", `${source.name} has no name that a policy could speak of`);
+        throw new OcidError("PERMISSION_DENIED", `${source.name} has no name that a policy could speak of`, {
+          reason: "PolicyRejected",
+        });
+      const accepted: AcceptedSignature[] = [];
       for (const requirement of requirementsFor(source.identity))
-        await enforce(requirement, source, manifests, options);
+        accepted.push(...(await enforce(requirement, source, manifests, options)));
+      return accepted;
     },
   };
 }
@@ -89,16 +112,16 @@ async function enforce(
   source: ImageSource,
   manifests: readonly ManifestBytes[],
   options: CallOptions,
-): Promise<void> {
+): Promise<readonly AcceptedSignature[]> {
   switch (requirement.type) {
     case "insecureAcceptAnything":
-      return;
+      return [];
     case "reject":
       throw new OcidError("PERMISSION_DENIED", `the policy rejects ${source.name}`, {
         reason: "PolicyRejected",
       });
     case "signedBy":
     case "sigstoreSigned":
-      return await checkSignatures(requirement, source, manifests, options);
+      return [await checkSignatures(requirement, source, manifests, options)];
   }
 }

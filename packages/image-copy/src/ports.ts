@@ -32,6 +32,8 @@ export interface ImageRecord {
   /** Keys of the big data items, in the order in which they were stored. */
   readonly bigDataNames: readonly string[];
   readonly bigDataDigests: Readonly<Record<string, Digest>>;
+  /** JSON of the tools that keep the image; containers/image notes the sizes of its signatures there. */
+  readonly metadata?: string | undefined;
 }
 
 export interface LayerRecord {
@@ -76,6 +78,8 @@ export interface PutImageRequest {
   /** All its diffIDs, from the base up. */
   readonly stack: readonly DiffId[];
   readonly created?: string | undefined;
-  /** In this order: config, index if any, `manifest-<digest>`, `manifest`. */
+  /** In this order: config, index if any, `manifest-<digest>`, `manifest`, then signatures. */
   readonly bigData: readonly { readonly key: string; readonly bytes: Uint8Array }[];
+  /** Instead of what the image has. Default: as it is. */
+  readonly metadata?: string | undefined;
 }

@@ -3,7 +3,7 @@ import type { RegistryClient } from "@ocid/registry";
 import { type Digest, formatReference, type Reference, referenceName } from "@ocid/spec";
 import type { BlobDestination, ImageSource } from "./image-source.ts";
 import { registryIdentity } from "./policy-scopes.ts";
-import { readAttachedSignatures } from "./signatures/attached-signatures.ts";
+import { readAttachedSignatures, readBundles } from "./signatures/attached-signatures.ts";
 import { readLookaside } from "./signatures/lookaside.ts";
 import { defaultSignatureStores, type SignatureStores } from "./signatures/registries-d.ts";
 
@@ -21,11 +21,11 @@ export function createRegistrySource(
     identity,
     async getSignatures(digest, options = {}) {
       const base = signatureStores.lookasideOf(identity);
+      const attached = signatureStores.usesAttachments(identity);
       return [
         ...(base === undefined ? [] : await readLookaside(base, repository, digest, options)),
-        ...(signatureStores.usesAttachments(identity)
-          ? await readAttachedSignatures(client, reference, digest, options)
-          : []),
+        ...(attached ? await readAttachedSignatures(client, reference, digest, options) : []),
+        ...((attached ?? options.bundles) ? await readBundles(client, reference, digest, options) : []),
       ];
     },
     mountFrom: referenceName(reference),

@@ -16,6 +16,7 @@ import {
 import type { CallOptions, ImageSource, ManifestBytes } from "./image-source.ts";
 import { storageIdentity } from "./policy-scopes.ts";
 import type { ImageRecord, ImageStorePort, LayerRecord } from "./ports.ts";
+import { readStoredSignatures } from "./signatures/stored-signatures.ts";
 
 /**
  * An image of local storage as the source of a copy. It offers the manifest that it came with; its layers are kept as
@@ -42,6 +43,7 @@ export async function createStorageSource(store: ImageStorePort, reference: stri
       if (digest === undefined || digest === manifest.descriptor.digest) return manifest;
       return await readManifest(store, image, digest);
     },
+    getSignatures: digest => readStoredSignatures(store, image, digest),
     openBlob(descriptor) {
       if (descriptor.digest === configDigest) return once(config);
       const at = layers.findIndex(layer => layer.diffId === descriptor.digest);

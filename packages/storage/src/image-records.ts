@@ -19,6 +19,8 @@ export interface ImageRecord {
   readonly bigDataNames: readonly string[];
   readonly bigDataDigests: Readonly<Record<string, Digest>>;
   readonly bigDataBytes: number;
+  /** JSON of the tools that keep the image; containers/image notes the sizes of its signatures there. */
+  readonly metadata: string;
   /** Copies of the top layer with shifted ids, which other programs make for user namespaces. */
   readonly mappedLayerIds: readonly string[];
   /** Whether it is in an additional store, which is never written to. */
@@ -80,7 +82,10 @@ export class ImageRecords {
       );
     // Files first: one without a record does no harm, a record without its files would.
     for (const item of image.bigData) await writeBigData(join(this.#layout.images, image.id), item);
-    const row = named(withData(existing ?? newRow(image), image.bigData), image.names);
+    const before = existing ?? newRow(image);
+    const described =
+      image.metadata === undefined ? before : withKeys(before, keyOrder, { metadata: image.metadata });
+    const row = named(withData(described, image.bigData), image.names);
     await locked.change(
       other => (other["id"] === image.id ? row : unnamed(other, image.names)),
       existing ? {} : { append: row },
@@ -132,6 +137,7 @@ export interface NewImage {
   readonly layerId: string | undefined;
   readonly created: string | undefined;
   readonly bigData: readonly BigData[];
+  readonly metadata?: string | undefined;
 }
 
 /** What may be done to the images while they are locked. */
@@ -209,6 +215,7 @@ function toImage(row: Row, readOnly: boolean): ImageRecord {
     bigDataNames: textsOf(row, "big-data-names"),
     bigDataDigests: Object.fromEntries(digests),
     bigDataBytes: Object.keys(sizes).reduce((sum, key) => sum + (numberOf(sizes, key) ?? 0), 0),
+    metadata: textOf(row, "metadata") ?? "{}",
     mappedLayerIds: textsOf(row, "mapped-layers"),
     readOnly,
   };

@@ -68,6 +68,8 @@ export interface PutImageRequest {
   /** RFC 3339, kept as it is. Default now. */
   readonly created?: string | undefined;
   readonly bigData: readonly BigData[];
+  /** The image's metadata instead of what it has. Default: as it is. */
+  readonly metadata?: string | undefined;
 }
 
 /** An image as a file system. */
@@ -197,6 +199,7 @@ export class Store implements AsyncDisposable {
       layerId,
       created: request.created,
       bigData: request.bigData,
+      metadata: request.metadata,
     });
   }
 

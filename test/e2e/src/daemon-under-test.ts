@@ -46,7 +46,14 @@ export interface DaemonUnderTest extends AsyncDisposable {
   };
 }
 
-export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
+export interface DaemonOptions {
+  /** The image policy, in `policy.json` below the root; default: the machine's. */
+  readonly policy?: object;
+  /** The only file of registries.d; default: the machine's. */
+  readonly signatureStores?: (root: string) => string;
+}
+
+export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise<DaemonUnderTest> {
   const leaks = leakCheck();
   const directory = tempRoot("e2e-");
   const root = directory.path;
@@ -80,6 +87,12 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
     join(root, "registries.conf"),
     `[[registry]]\nlocation = "${registry.host}"\ninsecure = true\n`,
   );
+  if (options.policy) writeFileSync(join(root, "policy.json"), JSON.stringify(options.policy));
+  const home = join(root, "home");
+  if (options.signatureStores) {
+    mkdirSync(join(home, ".config/containers/registries.d"), { recursive: true });
+    writeFileSync(join(home, ".config/containers/registries.d/test.yaml"), options.signatureStores(root));
+  }
   const socket = join(root, "ocid.sock");
   const log = join(root, "ocid.log");
   let child: ChildProcess | undefined;
@@ -121,12 +134,17 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
         join(root, "cdi"),
         "--log-level",
         "debug",
+        ...(options.policy ? ["--signature-policy", join(root, "policy.json")] : []),
       ];
       const program = join(repository, "apps/ocid/dist/ocid");
       if (!existsSync(program)) throw new Error(`${program} is not built; run npm run build`);
       child = spawn(program, flags, {
         stdio: ["ignore", fd, fd],
-        env: { ...process.env, CONTAINERS_REGISTRIES_CONF: join(root, "registries.conf") },
+        env: {
+          ...process.env,
+          ...(options.signatureStores ? { HOME: home } : {}),
+          CONTAINERS_REGISTRIES_CONF: join(root, "registries.conf"),
+        },
       });
       for (let attempt = 0; !readFileSync(log, "utf8").includes("message=ready"); attempt++) {
         if (attempt === 400 || child.exitCode !== null)

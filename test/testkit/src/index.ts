@@ -1,4 +1,5 @@
 export { makeBusyboxRootfs } from "./busybox-rootfs.ts";
+export { type Cosign, openCosign } from "./cosign.ts";
 export {
   type DockerRegistry,
   type DockerRegistryOptions,

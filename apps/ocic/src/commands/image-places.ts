@@ -1,5 +1,12 @@
 import { isOcidError, messageOf, OcidError } from "@ocid/base";
-import { createImageDestination, type ImageName, openImageSource, parseImageName } from "@ocid/image-copy";
+import {
+  createImageDestination,
+  type ImageBackends,
+  type ImageName,
+  loadSignatureStores,
+  openImageSource,
+  parseImageName,
+} from "@ocid/image-copy";
 import { loadRegistriesConf, type RegistryClient, resolveShortName } from "@ocid/registry";
 import { formatReference, type Reference } from "@ocid/spec";
 import { loadStorageConf, openStore, type Store } from "@ocid/storage";
@@ -65,14 +72,13 @@ export async function openDestination(text: string, places: Places): Promise<Des
   return places.stack.use(createImageDestination(name, await backends(name, places)));
 }
 
-async function backends(
-  name: ImageName,
-  places: Places,
-): Promise<{ readonly registry: RegistryClient; readonly store?: Store }> {
-  if (name.transport !== "containers-storage") return { registry: places.client };
-  if (name.store === undefined) return { registry: places.client, store: await places.store() };
+async function backends(name: ImageName, places: Places): Promise<ImageBackends> {
+  const registry = places.client;
+  if (name.transport === "docker") return { registry, signatureStores: await loadSignatureStores() };
+  if (name.transport !== "containers-storage") return { registry };
+  if (name.store === undefined) return { registry, store: await places.store() };
   const { root, runRoot = loadStorageConf().runRoot } = name.store;
-  return { registry: places.client, store: places.stack.use(await openStore({ root, runRoot })) };
+  return { registry, store: places.stack.use(await openStore({ root, runRoot })) };
 }
 
 /**

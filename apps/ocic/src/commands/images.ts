@@ -1,11 +1,17 @@
 import { OcidError } from "@ocid/base";
-import { copyImage, createRegistrySource, createStorageDestination } from "@ocid/image-copy";
+import {
+  copyImage,
+  createRegistrySource,
+  createStorageDestination,
+  loadSignatureStores,
+} from "@ocid/image-copy";
 import type { Command } from "commander";
 import { cancellation } from "../cancellation.ts";
 import {
   endpointOf,
   type GlobalOptions,
   imageClient,
+  imagePolicy,
   openLocalStore,
   platformOf,
   registryClient,
@@ -25,9 +31,11 @@ export function addImageCommands(program: Command): void {
     .option("--progress <form>", "json writes progress as events to standard error")
     .action(async (image: string, own: { progress?: string }, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
-      const id = usesDaemon(options)
-        ? await pullThroughDaemon(image, options, isJson(own.progress))
-        : await pullIntoStore(image, options, isJson(own.progress));
+      // The daemon has a policy of its own.
+      const id =
+        options.policy === undefined && usesDaemon(options)
+          ? await pullThroughDaemon(image, options, isJson(own.progress))
+          : await pullIntoStore(image, options, isJson(own.progress));
       printResult(options.json ?? false, { id, image }, () => `${id}\n`);
     });
   program
@@ -133,9 +141,14 @@ async function pullIntoStore(image: string, options: GlobalOptions, json: boolea
   const reference = await findReference(client, image.replace(/^docker:\/\//, ""));
   const progress = showingProgress(json);
   const { image: stored } = await copyImage(
-    createRegistrySource(client, reference),
+    createRegistrySource(client, reference, await loadSignatureStores()),
     createStorageDestination(store, reference),
-    { platform: platformOf(options), onProgress: progress.onProgress, signal: cancellation() },
+    {
+      platform: platformOf(options),
+      policy: await imagePolicy(options),
+      onProgress: progress.onProgress,
+      signal: cancellation(),
+    },
   );
   progress.end();
   return `sha256:${stored!.id}`;

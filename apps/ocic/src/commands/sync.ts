@@ -1,12 +1,18 @@
 import { readFileSync } from "node:fs";
 import { linkSignal, messageOf, OcidError, Semaphore, wrapError } from "@ocid/base";
-import { copyImage, createRegistrySource } from "@ocid/image-copy";
+import { copyImage, createRegistrySource, loadSignatureStores } from "@ocid/image-copy";
 import { fixedCredential, type RegistryClient } from "@ocid/registry";
 import { formatReference, parseReference } from "@ocid/spec";
 import type { Command } from "commander";
 import { cancellation } from "../cancellation.ts";
 import { ExitWith } from "../exit-code.ts";
-import { type GlobalOptions, openLocalStore, platformOf, registryClient } from "../global-options.ts";
+import {
+  type GlobalOptions,
+  imagePolicy,
+  openLocalStore,
+  platformOf,
+  registryClient,
+} from "../global-options.ts";
 import { printError, printResult } from "../output/output.ts";
 import { planSync, refuseCollisions, type SyncItem } from "../sync/plan-sync.ts";
 import { parseSyncList, type SyncRegistry } from "../sync/sync-list.ts";
@@ -143,9 +149,11 @@ async function syncImage(
   await using stack = new AsyncDisposableStack();
   const store = () => openLocalStore(options);
   const target = await openDestination(destination, { client: to, store, stack });
-  const result = await copyImage(createRegistrySource(from, item.source), target, {
+  const source = createRegistrySource(from, item.source, await loadSignatureStores());
+  const result = await copyImage(source, target, {
     all: flags.all,
     platform: platformOf(options),
+    policy: await imagePolicy(options),
     signal,
   });
   return { result: "copied", digest: result.indexDigest ?? result.digest };

@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
 import { OcidError } from "@ocid/base";
-import { type CopyOptions, copyImage, importImage as importTree } from "@ocid/image-copy";
+import { type CopyOptions, copyImage, importImage as importTree, parseImageName } from "@ocid/image-copy";
 import { parsePlatform } from "@ocid/spec";
 import type { Command } from "commander";
 import { cancellation } from "../cancellation.ts";
-import { type GlobalOptions, platformOf, registryClient } from "../global-options.ts";
+import { type GlobalOptions, imagePolicy, platformOf, registryClient } from "../global-options.ts";
 import { printError, printResult } from "../output/output.ts";
 import { openDestination, openSource, sharedStore, transportPattern } from "./image-places.ts";
 import { isJson, showingProgress } from "./image-transfer.ts";
@@ -88,6 +88,7 @@ async function transfer(source: string, destination: string, options: TransferOp
     format: formatOf(options.format),
     layerCompression: compressionOf(options.compression),
     preserveDigests: options.preserveDigests,
+    policy: isStored(source) ? undefined : await imagePolicy(options),
     onProgress: progress.onProgress,
     signal,
   });
@@ -112,6 +113,11 @@ function compressionOf(text: string | undefined): CopyOptions["layerCompression"
     "INVALID_ARGUMENT",
     `--compression should be gzip, zstd or none, found ${JSON.stringify(text)}`,
   );
+}
+
+/** What lies in local storage has been let in; what leaves it is for others to judge. */
+function isStored(source: string): boolean {
+  return parseImageName(source).transport === "containers-storage";
 }
 
 function formatOf(text: string | undefined): "oci" | "docker" | undefined {

@@ -8,6 +8,7 @@ import { type GlobalOptions, openLocalStore, platformOf, registryClient } from "
 import { printRows } from "../output/output.ts";
 import { shortId } from "../output/units.ts";
 import { imagesToVerify, type NamedImage, type VerifyFlags } from "./images-to-verify.ts";
+import { type SignatureFlags, verifySignatures } from "./verify-signatures.ts";
 
 /** What each verdict ends the command with; the gravest counts. */
 const exitCodes = { same: 0, stale: 20, gone: 21, unknown: 22, tampered: 23 } as const;
@@ -24,17 +25,27 @@ export function addVerifyCommand(program: Command): void {
     .option("--container <id>", "the image that a container of the daemon runs")
     .option("--content", "read the image's files and compare them with their digests (the default)")
     .option("--no-content", "ask the registry only, so that what has been changed here goes unseen")
+    .option("--signature", "check the signatures of images in their registries instead; nothing is copied")
+    .option(
+      "--key <file>",
+      "with --signature: a public key that must have signed, or one of several",
+      (file: string, others: readonly string[] = []) => [...others, file],
+    )
+    .option("--certificate-identity <name>", "with --signature: e-mail or URI in the signer's certificate")
+    .option("--certificate-oidc-issuer <url>", "with --signature: who has told the authority that name")
+    .option("--trusted-root <file>", "with --certificate-identity: trusted_root.json of sigstore's")
     .addHelpText(
       "after",
-      "\nexit codes: 0 same, 20 stale, 21 gone, 22 unknown, 23 tampered; of several images the gravest",
+      "\nexit codes: 0 same, 20 stale, 21 gone, 22 unknown, 23 tampered, 24 not signed as wanted; of several images the gravest",
     )
     .action(
       async (
         names: string[],
-        flags: Omit<VerifyFlags, "content"> & { content?: boolean },
+        flags: Omit<VerifyFlags, "content"> & SignatureFlags & { content?: boolean },
         command: Command,
       ) => {
         const options = command.optsWithGlobals<GlobalOptions>();
+        if (flags.signature) return await verifySignatures(names, flags, options);
         await using store = await openLocalStore(options);
         await using client = registryClient(options);
         const content = flags.content ?? true;

@@ -9,6 +9,8 @@ export function checkConfig(config: Config): readonly { readonly key: string; re
     "server.listen": config.server.listen,
     "server.state_dir": config.server.state_dir,
     "network.config_dir": config.network.config_dir,
+    "image.signature_policy": config.image.signature_policy || "/",
+    "image.signature_policy_dir": config.image.signature_policy_dir || "/",
   };
   const problems = Object.entries(paths)
     .filter(([, path]) => !isAbsolute(path))

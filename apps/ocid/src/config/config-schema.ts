@@ -116,6 +116,21 @@ export const settings = [
     meaning: "layers unpacked at once; 0 is one for each processor, at most 3",
   },
   {
+    key: "image.signature_policy",
+    type: "string",
+    mayBeEmpty: true,
+    reloads: true,
+    flag: "signature-policy",
+    meaning: "policy.json that images must satisfy; the containers tools' own where it is not set",
+  },
+  {
+    key: "image.signature_policy_dir",
+    type: "string",
+    mayBeEmpty: true,
+    reloads: true,
+    meaning: "directory of policies for pods of one namespace, NAMESPACE.json, instead of the other",
+  },
+  {
     key: "log.level",
     type: "string",
     reloads: true,
@@ -180,7 +195,14 @@ export interface Config {
   /** Runtime handlers by name, `[runtimes.NAME]`. */
   readonly runtimes: Readonly<Record<string, RuntimeConfig>>;
   readonly network: { readonly config_dir: string; readonly plugin_dirs: readonly string[] };
-  readonly image: { readonly pinned: readonly string[]; readonly parallel_layers: number };
+  readonly image: {
+    readonly pinned: readonly string[];
+    readonly parallel_layers: number;
+    /** Empty: `~/.config/containers/policy.json` or `/etc/containers/policy.json`, where there is one. */
+    readonly signature_policy: string;
+    /** Empty: one policy for all namespaces. */
+    readonly signature_policy_dir: string;
+  };
   readonly metrics: { readonly listen: string };
   readonly watch: { readonly slow_seconds: number; readonly stuck_seconds: number };
   readonly log: { readonly level: "debug" | "info" | "warn" | "error"; readonly format: "logfmt" | "json" };
@@ -207,7 +229,7 @@ export const defaultConfig: Config = {
   },
   runtimes: { runc: { path: "runc" } },
   network: { config_dir: "/etc/cni/net.d", plugin_dirs: ["/opt/cni/bin", "/usr/lib/cni"] },
-  image: { pinned: [], parallel_layers: 0 },
+  image: { pinned: [], parallel_layers: 0, signature_policy: "", signature_policy_dir: "" },
   log: { level: "info", format: "logfmt" },
   metrics: { listen: "" },
   watch: { slow_seconds: 30, stuck_seconds: 600 },

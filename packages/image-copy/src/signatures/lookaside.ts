@@ -3,9 +3,13 @@ import { isOcidError, linkSignal, OcidError, readCapped, wrapError } from "@ocid
 import type { Digest } from "@ocid/spec";
 import type { CallOptions } from "../image-source.ts";
 import { readSmallFile } from "../small-file.ts";
-import { type ImageSignature, maxSignatureBytes, parseSignatureFile } from "./image-signature.ts";
+import {
+  type ImageSignature,
+  maxSignatureBytes,
+  maxSignatures,
+  parseSignatureFile,
+} from "./image-signature.ts";
 
-const maxSignatures = 128;
 const answerMs = 30_000;
 
 /** Signatures of a manifest on a lookaside server or in a directory: `<base>/<repository path>@<algorithm>=<hex>/signature-N`. */

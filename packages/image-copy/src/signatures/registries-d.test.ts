@@ -35,7 +35,7 @@ describe("loadSignatureStores", () => {
     expect(stores.usesAttachments(identity)).toBe(true);
     const other = registryIdentity({ registry: "other.test", repository: "x", tag: "1" });
     expect(stores.lookasideOf(other)).toBe("https://default.test/");
-    expect(stores.usesAttachments(other)).toBe(false);
+    expect(stores.usesAttachments(other)).toBeUndefined();
   });
 
   it.each([

@@ -11,8 +11,8 @@ import { readSmallFile } from "../small-file.ts";
 export interface SignatureStores {
   /** Base URL of the lookaside server or directory; undefined for none. */
   lookasideOf(identity: PolicyIdentity): string | undefined;
-  /** Whether signatures that cosign attaches to images are read. */
-  usesAttachments(identity: PolicyIdentity): boolean;
+  /** Whether signatures that cosign attaches to images are read; undefined where no file says so. */
+  usesAttachments(identity: PolicyIdentity): boolean | undefined;
 }
 
 interface Section {
@@ -90,7 +90,7 @@ function storesOf(sections: ReadonlyMap<string, Section>): SignatureStores {
   };
   return {
     lookasideOf: identity => find(identity, "lookaside") ?? defaultLookaside(),
-    usesAttachments: identity => find(identity, "attachments") ?? false,
+    usesAttachments: identity => find(identity, "attachments"),
   };
 }
 

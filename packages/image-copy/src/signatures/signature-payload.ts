@@ -6,7 +6,8 @@ import { checkUniqueKeys } from "../unique-keys.ts";
 /** What a signature says: this manifest may be called by this name. */
 export interface SignaturePayload {
   readonly manifestDigest: Digest;
-  readonly reference: string;
+  /** Undefined where it speaks of the manifest alone, as cosign's bundles do. */
+  readonly reference: string | undefined;
 }
 
 /** Parses a payload that has been verified; what is critical and not understood refuses it (containers-signature(5)). */

@@ -38,6 +38,11 @@ describe("identityMatches", () => {
       false,
     ],
     [{ type: "remapIdentity", prefix: "mirror.test", signedPrefix: "docker.io" }, tagged, tagged, true],
+    [{ type: "matchRepository" }, tagged, undefined, true],
+    [undefined, tagged, undefined, false],
+    [undefined, digested, undefined, false],
+    [{ type: "matchExact" }, tagged, undefined, false],
+    [{ type: "exactRepository", dockerRepository: "x.test/y" }, tagged, undefined, false],
   ])("with %j holds %s signed as %s: %s", (rule, image, signed, expected) => {
     expect(identityMatches(parseSignedIdentity(rule, "test"), image, signed)).toBe(expected);
   });

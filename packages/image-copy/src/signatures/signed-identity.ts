@@ -47,13 +47,15 @@ export function parseSignedIdentity(value: unknown, what: string): SignedIdentit
 
 /**
  * Whether a signature that names `signed` counts for the image that is known as `image`. Names without tag and digest
- * match repositories only: a signature is no promise for `latest`.
+ * match repositories only: a signature is no promise for `latest`. A signature that names nothing (`signed` undefined)
+ * speaks of the manifest alone, wherever it lies: only `matchRepository` is content with that.
  */
 export function identityMatches(
   identity: SignedIdentity,
   image: string | undefined,
-  signed: string,
+  signed: string | undefined,
 ): boolean {
+  if (signed === undefined) return identity.type === "matchRepository" && image !== undefined;
   try {
     switch (identity.type) {
       case "exactReference":

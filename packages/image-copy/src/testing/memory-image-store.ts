@@ -96,7 +96,7 @@ export function createMemoryImageStore(): MemoryImageStore {
       return layers.get(id)!;
     },
     openLayerTar: id => chunksOf(getLayer(id).tar),
-    async putImage({ id, names, stack, created, bigData }) {
+    async putImage({ id, names, stack, created, bigData, metadata }) {
       const top = stack.length === 0 ? undefined : getLayer(layerId(stack)).id;
       const before = images.get(id);
       if (before && before.layerId !== top)
@@ -118,6 +118,7 @@ export function createMemoryImageStore(): MemoryImageStore {
         created: created ?? before?.created ?? "1970-01-01T00:00:00Z",
         bigDataNames: [...data.keys()],
         bigDataDigests: digests,
+        metadata: metadata ?? before?.metadata,
         data,
       };
       images.set(id, image);
