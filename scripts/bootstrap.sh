@@ -25,6 +25,7 @@ need ip iproute2
 if [ "${1:-}" = --tests ]; then
   need skopeo skopeo
   need podman podman
+  need buildah buildah
   need htpasswd apache2-utils
   need openssl openssl
   need getcap libcap2-bin

@@ -14,6 +14,7 @@ import type { Finding, ImageRecord, Store } from "@ocid/storage";
 /** What became of an image's damage. */
 export interface Repair {
   readonly image: string;
+  readonly imageId: string;
   /** Digests of the blobs that were fetched again. */
   readonly fetched: readonly Digest[];
   /** Why the rest is still damaged. */
@@ -43,7 +44,7 @@ export async function repairImages(
     const failure = await fromAnyName(client, image, source =>
       repairImage(store, source, image, items, layers, fetched),
     );
-    repairs.push({ image: image.names[0] ?? image.id, fetched, failure });
+    repairs.push({ image: image.names[0] ?? image.id, imageId: image.id, fetched, failure });
   }
   return repairs;
 }

@@ -1,6 +1,7 @@
 import { unrecorded } from "./check-store.ts";
 import { containerLayerMark } from "./create-container.ts";
 import type { LayerChange, LayerRecord } from "./layer-records.ts";
+import { danglingLayers, settle } from "./quarantine.ts";
 import { neededLayers } from "./remove-image.ts";
 import { sweepStaging } from "./staging.ts";
 import { type CallOptions, lockContext, type StoreParts } from "./store-parts.ts";
@@ -19,14 +20,20 @@ export interface Collected {
   readonly staging: number;
 }
 
-/** Removes what nothing needs (§H.6). Layers of other programs that hold somebody's changes, not an image's, stay. */
+/**
+ * Removes what nothing needs (§H.6). Layers of other programs that hold somebody's changes, not an image's, stay; so do
+ * directories without a record, as long as an image, a container or a layer names one: then records were lost, and
+ * `repair` sorts it out.
+ */
 export async function collectGarbage(parts: StoreParts, options: CollectOptions = {}): Promise<Collected> {
   const staging = await sweepStaging(parts.layout);
   const context = lockContext(parts, options);
   return await parts.layers.change(context, layers =>
     parts.images.change(context, images =>
       parts.containers.change(context, async containers => {
-        const paths = unrecorded(parts);
+        await settle(parts, layers);
+        const held = danglingLayers(parts).length > 0;
+        const paths = unrecorded(parts).filter(path => !held || !isOfLayer(parts, path));
         for (const path of paths) layers.discard(path);
         const before = Date.now() - (options.unusedLayersMs ?? 24 * 3600 * 1000);
         const unused = unusedLayers(layers, neededLayers(images.list(), containers.list()), before);
@@ -57,4 +64,8 @@ function unusedLayers(
     if (needed.has(layer.id) || !disposable || !(Date.parse(layer.created) <= beforeMs)) keep(layer);
   }
   return all.filter(layer => !kept.has(layer.id)).map(layer => layer.id);
+}
+
+function isOfLayer({ layout }: StoreParts, path: string): boolean {
+  return path.startsWith(`${layout.overlay}/`) || path.startsWith(`${layout.layers}/`);
 }

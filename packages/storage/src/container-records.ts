@@ -40,12 +40,16 @@ export class ContainerRecords {
 
   constructor(layout: Layout) {
     this.#layout = layout;
-    this.#records = new RecordSet(layout.locks.containers, [
-      // New ones go to the stable file: older users of the store do not read the volatile one, and would remove an
-      // image that our container stands on.
-      join(layout.containers, "containers.json"),
-      join(layout.containers, "volatile-containers.json"),
-    ]);
+    this.#records = new RecordSet(
+      layout.locks.containers,
+      [
+        // New ones go to the stable file: older users of the store do not read the volatile one, and would remove an
+        // image that our container stands on.
+        join(layout.containers, "containers.json"),
+        join(layout.containers, "volatile-containers.json"),
+      ],
+      layout.containers,
+    );
   }
 
   list(): readonly ContainerRecord[] {
@@ -62,6 +66,7 @@ export class ContainerRecords {
     return await work({
       list: () => this.list(),
       add: async container => {
+        await locked.establish();
         await mkdir(join(this.#layout.containers, container.id, "userdata"), {
           recursive: true,
           mode: 0o700,

@@ -51,7 +51,7 @@ export class ImageRecords {
   constructor(layout: Layout, options: { readonly readOnly?: boolean } = {}) {
     this.#layout = layout;
     this.#readOnly = options.readOnly ?? false;
-    this.#records = new RecordSet(layout.locks.images, [join(layout.images, "images.json")]);
+    this.#records = new RecordSet(layout.locks.images, [join(layout.images, "images.json")], layout.images);
   }
 
   /** All images, without a lock. */
@@ -81,6 +81,7 @@ export class ImageRecords {
         `image ${image.id} is in the store with another top layer; remove it and pull again`,
       );
     // Files first: one without a record does no harm, a record without its files would.
+    await locked.establish();
     for (const item of image.bigData) await writeBigData(join(this.#layout.images, image.id), item);
     const before = existing ?? newRow(image);
     const described =
@@ -104,6 +105,12 @@ export class ImageRecords {
     using locked = await this.#lock(context);
     return await work({
       list: () => this.list(),
+      row: id => locked.rows().find(row => row["id"] === id),
+      forget: id => locked.change(row => (row["id"] === id ? undefined : row)),
+      insert: async row => {
+        const names = textsOf(row, "names");
+        await locked.change(other => unnamed(other, names), { append: row });
+      },
       remove: async id => {
         await locked.change(row => (row["id"] === id ? undefined : row));
         await rm(join(this.#layout.images, id), { recursive: true, force: true });
@@ -144,6 +151,12 @@ export interface NewImage {
 export interface ImageChange {
   list(): readonly ImageRecord[];
   remove(id: string): Promise<void>;
+  /** An image's record as it stands in its file. */
+  row(id: string): Row | undefined;
+  /** Takes the record away, and leaves the data. */
+  forget(id: string): Promise<void>;
+  /** Adds the record of an image whose data is there; its names are its own again. */
+  insert(row: Row): Promise<void>;
 }
 
 function newRow(image: {

@@ -12,6 +12,7 @@ export type { ImageDiskUsage } from "./image-disk-usage.ts";
 export type { ImageRecord } from "./image-records.ts";
 export type { LayerRecord } from "./layer-records.ts";
 export type { PartialDownload } from "./partial-downloads.ts";
+export type { QuarantineEntry } from "./quarantine.ts";
 export type { RemovedImage } from "./remove-image.ts";
 export { type ScrubOptions, scrubStore } from "./scrub-store.ts";
 export type { StagedLayer, StageLayerRequest } from "./stage-layer.ts";

@@ -68,10 +68,11 @@ export class LayerRecords {
   constructor(layout: Layout, logger: Logger) {
     this.#layout = layout;
     this.#logger = logger;
-    this.#records = new RecordSet(layout.locks.layers, [
-      join(layout.layers, "layers.json"),
-      join(layout.layers, "volatile-layers.json"),
-    ]);
+    this.#records = new RecordSet(
+      layout.locks.layers,
+      [join(layout.layers, "layers.json"), join(layout.layers, "volatile-layers.json")],
+      layout.overlay,
+    );
   }
 
   /** All complete layers, without a lock. */
@@ -112,6 +113,14 @@ export class LayerRecords {
         await locked.change(row => (removed.has(row["id"] as string) ? incomplete(row) : row));
         for (const id of removed) discardLayerFiles(this.#layout, id, trash);
         await locked.change(row => (removed.has(row["id"] as string) ? undefined : row));
+      },
+      row: id => locked.rows().find(row => row["id"] === id),
+      forget: async ids => {
+        const gone = new Set<unknown>(ids);
+        await locked.change(row => (gone.has(row["id"]) ? undefined : row));
+      },
+      insert: async rows => {
+        for (const row of rows) await locked.change(other => other, { append: row });
       },
       discard: path => trash.discard(path),
       discardFiles: id => discardLayerFiles(this.#layout, id, trash),
@@ -180,6 +189,12 @@ export interface LayerChange {
   /** Sets some keys of a layer's record. */
   update(id: string, change: (row: Row) => Row): Promise<void>;
   remove(ids: readonly string[]): Promise<void>;
+  /** A layer's record as it stands in its file. */
+  row(id: string): Row | undefined;
+  /** Takes the records away, and leaves the files. */
+  forget(ids: readonly string[]): Promise<void>;
+  /** Adds records whose files are there. */
+  insert(rows: readonly Row[]): Promise<void>;
   /** Takes a path away, to be deleted after the lock is given back. */
   discard(path: string): void;
   /** Takes a layer's files away, whether it has a record or not. */

@@ -1,5 +1,5 @@
-import { readFileSync, statSync } from "node:fs";
-import { wrapError } from "@ocid/base";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { OcidError, wrapError } from "@ocid/base";
 import { parseRows, type Row, toGoJson } from "./go-json.ts";
 import { type LockContext, takeLock } from "./store-lock.ts";
 import { writeRecord } from "./write-record.ts";
@@ -11,12 +11,17 @@ import { writeRecord } from "./write-record.ts";
 export class RecordSet {
   readonly #lockPath: string;
   readonly #files: readonly RecordFile[];
+  readonly #directory: string | undefined;
   #token: string | undefined;
 
-  /** The first of `paths` is where new records go. */
-  constructor(lockPath: string, paths: readonly string[]) {
+  /**
+   * The first of `paths` is where new records go. In `directory` is what they are records of, each by its id: when that
+   * is there and they are not, they were lost.
+   */
+  constructor(lockPath: string, paths: readonly string[], directory?: string) {
     this.#lockPath = lockPath;
     this.#files = paths.map(path => new RecordFile(path));
+    this.#directory = directory;
   }
 
   /** All records; of those with the same id the first. Not to be changed. */
@@ -26,12 +31,24 @@ export class RecordSet {
     return all.filter(row => !ids.has(row["id"]) && ids.add(row["id"]));
   }
 
+  /**
+   * Whether the files are missing or empty, as a power cut leaves them, while what they are records of is there. Every
+   * program writes the record, or `[]`, before the directory.
+   */
+  #lost(): boolean {
+    const directory = this.#directory;
+    if (directory === undefined || this.#files.some(file => file.hasContent())) return false;
+    return existsSync(directory) && readdirSync(directory).some(name => /^[0-9a-f]{64}$/.test(name));
+  }
+
+  /** DATA_LOSS when the records were lost: nothing is written in their place. */
   async lock(context: LockContext): Promise<LockedRecords> {
     const lock = await takeLock(this.#lockPath, "write", context);
     try {
       const token = lock.token();
       if (token !== this.#token) for (const file of this.#files) file.forget();
       this.#token = token;
+      if (this.#lost()) throw this.#lostError();
     } catch (error) {
       lock[Symbol.dispose]();
       throw error;
@@ -45,6 +62,9 @@ export class RecordSet {
     };
     return {
       rows: () => this.rows(),
+      establish: async () => {
+        if (!this.#files.some(file => file.hasContent())) await write(this.#files[0]!, [], true);
+      },
       change: async (change, { append, lasting = true } = {}) => {
         for (const [at, file] of this.#files.entries()) {
           const before = file.read();
@@ -57,11 +77,21 @@ export class RecordSet {
       [Symbol.dispose]: () => lock[Symbol.dispose](),
     };
   }
+
+  #lostError(): OcidError {
+    return new OcidError(
+      "DATA_LOSS",
+      `${this.#files[0]!.path} is missing or empty while ${this.#directory} is not; restore it from a backup, or write [] into it to give up what is there; nothing was changed`,
+      { reason: "RecordsLost" },
+    );
+  }
 }
 
 /** Records that nobody else changes until this is disposed of. */
 export interface LockedRecords extends Disposable {
   rows(): readonly Row[];
+  /** Makes the file, without records, where there is none: before a directory whose record comes after it. */
+  establish(): Promise<void>;
   /**
    * Gives each record to `change`, which returns it as it was, another in its place, or undefined to remove it. With
    * `lasting` false the change need not outlive a power cut by itself.
@@ -73,18 +103,22 @@ export interface LockedRecords extends Disposable {
 }
 
 class RecordFile {
-  readonly #path: string;
+  readonly path: string;
   #rows: readonly Row[] = [];
   #seen = "";
 
   constructor(path: string) {
-    this.#path = path;
+    this.path = path;
+  }
+
+  hasContent(): boolean {
+    return (statSync(this.path, { throwIfNoEntry: false })?.size ?? 0) > 0;
   }
 
   read(): readonly Row[] {
-    const seen = identity(this.#path);
+    const seen = identity(this.path);
     if (seen === this.#seen) return this.#rows;
-    this.#rows = readRows(this.#path);
+    this.#rows = readRows(this.path);
     this.#seen = seen;
     return this.#rows;
   }
@@ -94,9 +128,9 @@ class RecordFile {
   }
 
   async write(rows: readonly Row[], lasting: boolean): Promise<void> {
-    await writeRecord(this.#path, toGoJson(rows), { lasting });
+    await writeRecord(this.path, toGoJson(rows), { lasting });
     this.#rows = rows;
-    this.#seen = identity(this.#path);
+    this.#seen = identity(this.path);
   }
 }
 

@@ -1,5 +1,6 @@
 import { containerLayerMark } from "./create-container.ts";
 import { removePartialDownloads } from "./partial-downloads.ts";
+import { settle } from "./quarantine.ts";
 import { sweepStaging } from "./staging.ts";
 import { type CallOptions, lockContext, type StoreParts } from "./store-parts.ts";
 
@@ -18,6 +19,7 @@ export async function recoverStore(parts: StoreParts, options: CallOptions): Pro
   const context = lockContext(parts, options);
   await layers.change(context, change =>
     containers.change(context, async ({ list }) => {
+      await settle(parts, change);
       const used = new Set(list().map(container => container.layerId));
       const orphans = change
         .list()

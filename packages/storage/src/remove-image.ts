@@ -49,7 +49,8 @@ function refuseReadOnly(parts: StoreParts, reference: string): void {
     );
 }
 
-function refuseInUse(
+/** FAILED_PRECONDITION names the containers and mounts that use an image. */
+export function refuseInUse(
   parts: StoreParts,
   reference: string,
   image: ImageRecord,

@@ -51,6 +51,7 @@ mountopt = "nodev,metacopy=on"
     ['[storage.options.overlay]\nmount_program = "/usr/bin/fuse-overlayfs"', {}, /mount_program/],
     ['[storage]\nimagestore = "/x"', {}, /imagestore/],
     ["", { STORAGE_OPTS: "overlay.force_mask=shared" }, /force_mask/],
+    ['[storage.options.overlay]\nsize = "10G"', {}, /size/],
   ])("refuses %j %j", (text, env, message) => {
     expect(() => load(text, env as Record<string, string>)).toThrow(
       expect.objectContaining({ code: "UNIMPLEMENTED", message: expect.stringMatching(message) }),

@@ -18,13 +18,17 @@ export interface StorageConf {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Options that change how files lie on disk or how they are mounted, in ways that a native overlay mount does not do. */
-const refused = ["mount_program", "force_mask", "use_composefs"] as const;
+/**
+ * Options that change how files lie on disk or how they are mounted, in ways that a native overlay mount does not do,
+ * and limits that nobody would keep.
+ */
+const refused = ["mount_program", "force_mask", "use_composefs", "size", "inodes"] as const;
 
 /**
  * Loads storage.conf (containers-storage.conf(5)): `CONTAINERS_STORAGE_CONF` alone if set, else the first of the
  * system's files, never merged; then `STORAGE_DRIVER`, and `STORAGE_OPTS` in place of all options. UNIMPLEMENTED names
- * what would shape the store differently: another driver, `mount_program`, `force_mask`, `use_composefs`, `imagestore`.
+ * what would shape the store differently: another driver, `mount_program`, `force_mask`, `use_composefs`, `imagestore`;
+ * and the quotas `size` and `inodes`.
  */
 export function loadStorageConf(env: Environment = process.env): StorageConf {
   const file = findFile(env);

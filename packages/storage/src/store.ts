@@ -28,6 +28,14 @@ import { LayerUsage } from "./layer-usage.ts";
 import { prepareLayout } from "./layout.ts";
 import { Mounts } from "./mounts.ts";
 import { listPartialDownloads, type PartialDownload, removePartialDownloads } from "./partial-downloads.ts";
+import {
+  listQuarantine,
+  type QuarantineEntry,
+  quarantineImage,
+  quarantineUnrecorded,
+  removeQuarantined,
+  restoreQuarantined,
+} from "./quarantine.ts";
 import { rebuildLinks } from "./rebuild-links.ts";
 import { recoverStore } from "./recover-store.ts";
 import { type RemovedImage, removeImage } from "./remove-image.ts";
@@ -409,6 +417,44 @@ export class Store implements AsyncDisposable {
     const restored = await restoreLayer(this.#parts, layerId, this.#requireStaged(layer), options);
     this.#layerUsage.forget(layerId);
     return restored;
+  }
+
+  /**
+   * Moves a damaged image, with the layers that nothing else needs, out of the store, from where it can be put back.
+   * FAILED_PRECONDITION when a container or a mount uses it.
+   */
+  async quarantineImage(
+    reference: string,
+    reason: string,
+    options: CallOptions = {},
+  ): Promise<QuarantineEntry> {
+    return await quarantineImage(this.#parts, reference, reason, options);
+  }
+
+  /**
+   * Moves layers whose records were lost out of the store; undefined when there are none. Containers' layers stay where
+   * they are.
+   */
+  async quarantineUnrecorded(
+    reason: string,
+    options: CallOptions = {},
+  ): Promise<QuarantineEntry | undefined> {
+    return await quarantineUnrecorded(this.#parts, reason, options);
+  }
+
+  /** What is in quarantine, the oldest first. */
+  listQuarantine(): readonly QuarantineEntry[] {
+    return listQuarantine(this.#parts.layout);
+  }
+
+  /** Puts what is in quarantine back as it was. FAILED_PRECONDITION when the image is in the store again. */
+  async restoreQuarantined(id: string, options: CallOptions = {}): Promise<QuarantineEntry> {
+    return await restoreQuarantined(this.#parts, id, options);
+  }
+
+  /** Deletes what is in quarantine for good. */
+  async removeQuarantined(id: string): Promise<QuarantineEntry> {
+    return await removeQuarantined(this.#parts, id);
   }
 
   /** Removes what nothing needs: leftovers of crashes, things without a record, layers unused for a day. */

@@ -1,8 +1,19 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { openStore, type Store } from "@ocid/storage";
 import { leakCheck, tempRoot } from "@ocid/testkit";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { BlockDevice } from "./block-device.ts";
 import {
   type Blob,
   type Built,
@@ -164,6 +175,38 @@ describe("disk usage", () => {
     expect(left!.freeableBytes).toBe(left!.bytes);
     expect(left!.bytes).toBe(other!.bytes);
   });
+});
+
+test("the bytes that removing an image frees are those that the file system gets back", async () => {
+  const device = new BlockDevice(root.path);
+  device.format();
+  try {
+    await using own = await openStore({
+      root: join(device.mountPoint, "r"),
+      runRoot: join(root.path, "rr-device"),
+    });
+    const tree = join(root.path, "large");
+    mkdirSync(tree);
+    for (let at = 0; at < 40; at++) writeFileSync(join(tree, `file-${at}`), Buffer.alloc(at * 5000, at + 1));
+    const large = packBlob(join(root.path, "large.tar"), tree);
+    await storeImage(own, "localhost/small:1", [base, top]);
+    const { id } = await storeImage(own, "localhost/large:1", [base, large]);
+    const usage = (await own.imageDiskUsage()).find(({ image: of }) => of.id === id)!;
+    // What was deleted counts as free once it is on the disk.
+    const usedBytes = () => {
+      execFileSync("sync", ["-f", device.mountPoint]);
+      const { blocks, bfree, bsize } = statfsSync(device.mountPoint);
+      return (blocks - bfree) * bsize;
+    };
+    const before = usedBytes();
+    await own.removeImage(id);
+    const freed = before - usedBytes();
+    // Beside the image's own, directories that hold it may shrink or records take a block less.
+    expect(Math.abs(freed - usage.freeableBytes)).toBeLessThanOrEqual(3 * 4096);
+    expect(freed).toBeGreaterThan(3_000_000);
+  } finally {
+    device.unmount();
+  }
 });
 
 describe("an additional store", () => {

@@ -9,9 +9,9 @@ import { makeBusyboxRootfs } from "@ocid/testkit";
 
 const run = promisify(execFile);
 
-/** Debian's podman and skopeo, installed where they are missing. */
+/** Debian's podman, skopeo and buildah, installed where they are missing. */
 export function requirePeers(): void {
-  const missing = ["podman", "skopeo"].filter(name => !existsSync(`/usr/bin/${name}`));
+  const missing = ["podman", "skopeo", "buildah"].filter(name => !existsSync(`/usr/bin/${name}`));
   if (missing.length === 0) return;
   execFileSync("apt-get", ["install", "-y", "--no-install-recommends", ...missing], {
     stdio: "ignore",
@@ -25,6 +25,7 @@ export interface Peers {
   readonly runRoot: string;
   podman(...args: string[]): string;
   podmanAsync(...args: string[]): Promise<string>;
+  buildahAsync(...args: string[]): Promise<string>;
   skopeo(...args: string[]): string;
   skopeoAsync(...args: string[]): Promise<string>;
   /** `containers-storage:[overlay@…]NAME` */
@@ -45,6 +46,9 @@ export function peersOn(root: string, runRoot: string): Peers {
     runRoot,
     podman: (...args) => sync("podman", podman(args)),
     podmanAsync: async (...args) => (await run("podman", podman(args))).stdout,
+    buildahAsync: async (...args) =>
+      (await run("buildah", ["--root", root, "--runroot", runRoot, "--storage-driver", "overlay", ...args]))
+        .stdout,
     skopeo: (...args) => sync("skopeo", skopeo(args)),
     skopeoAsync: async (...args) => (await run("skopeo", skopeo(args))).stdout,
     storageName: name => `containers-storage:[overlay@${root}+${runRoot}]${name}`,

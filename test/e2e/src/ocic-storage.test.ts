@@ -80,16 +80,41 @@ describe("repair", () => {
     run("umount", image);
   });
 
-  test("says what stays damaged, and leaves it alone, when the registry has gone", () => {
+  test("moves what the registry no longer has to quarantine, and back", () => {
     run("rmi", image);
     run("import", join(root.path, "tree"), "containers-storage:localhost:1/elsewhere:1");
     const file = join(R, "overlay", layerId(), "diff/srv/file");
     writeFileSync(file, "changed");
-    const { status, stderr, stdout } = start("storage", "repair", "--deep");
-    expect(status).toBe(9);
-    expect(stderr).toContain("localhost:1/elsewhere:1 stays damaged");
-    expect(stdout).toContain("layer-content-changed");
+    const left = start("storage", "repair", "--deep", "--no-quarantine");
+    expect(left.status).toBe(9);
+    expect(left.stderr).toContain("localhost:1/elsewhere:1 stays damaged");
+    expect(left.stdout).toContain("layer-content-changed");
     expect(readFileSync(file, "utf8")).toBe("changed");
+
+    const { status, stdout } = start("storage", "repair", "--deep");
+    expect(status).toBe(0);
+    const id = /quarantined localhost:1\/elsewhere:1 as ([0-9a-f]+)/.exec(stdout)![1]!;
+    expect(start("mount", "localhost:1/elsewhere:1").status).not.toBe(0);
+    expect(JSON.parse(run("storage", "quarantine", "--json"))).toMatchObject([
+      { id, names: ["localhost:1/elsewhere:1"] },
+    ]);
+    run("storage", "quarantine", "--restore", id);
+    expect(readFileSync(file, "utf8")).toBe("changed");
+    expect(JSON.parse(run("storage", "quarantine", "--json"))).toEqual([]);
+  });
+
+  test("leaves a damaged image that a container uses where it is", () => {
+    run("rmi", image);
+    run("import", join(root.path, "tree"), "containers-storage:localhost:1/elsewhere:1");
+    const copy = join(work, "copy");
+    run("mount", "--rw", "--name", "uses", "localhost:1/elsewhere:1", copy);
+    writeFileSync(join(copy, "precious"), "precious");
+    rmSync(join(R, "overlay-images", imageId(), "manifest"));
+    const { status, stderr } = start("storage", "repair");
+    expect(status).toBe(9);
+    expect(stderr).toContain("uses");
+    expect(readFileSync(join(copy, "precious"), "utf8")).toBe("precious");
+    run("umount", "--rm", copy);
   });
 });
 

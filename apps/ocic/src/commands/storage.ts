@@ -1,13 +1,14 @@
-import type { Finding, Store } from "@ocid/storage";
+import { isOcidError, messageOf, OcidError } from "@ocid/base";
+import type { Finding, QuarantineEntry, Store } from "@ocid/storage";
 import type { Command } from "commander";
 import { ExitWith } from "../exit-code.ts";
 import { type GlobalOptions, openLocalStore, registryClient } from "../global-options.ts";
 import { print, printError, printRows } from "../output/output.ts";
 import { formatAge, formatBytes, shortId } from "../output/units.ts";
-import { repairImages } from "../repair-images.ts";
+import { type Repair, repairImages } from "../repair-images.ts";
 import { showPartialBlobs } from "./partial-blobs.ts";
 
-/** Care of the store: check, repair, df, partial, gc. */
+/** Care of the store: check, repair, quarantine, df, partial, gc. */
 export function addStorageCommands(program: Command): void {
   const storage = program.command("storage").description("look after the store of images and containers");
   storage
@@ -28,25 +29,30 @@ export function addStorageCommands(program: Command): void {
     )
     .option("--deep", "read every file of every layer")
     .option("--no-fetch", "mend only what can be mended from what is here")
-    .action(async (flags: { deep?: boolean; fetch: boolean }, command: Command) => {
+    .option("--no-quarantine", "leave what cannot be fetched again where it is")
+    .action(async (flags: RepairFlags, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
-      const deep = flags.deep ?? false;
-      const say = options.json ? () => {} : print;
       await using store = await openLocalStore(options);
-      const mended = new Set(await store.rebuildLinks());
-      await store.collectGarbage();
-      if (flags.fetch) {
-        await using client = registryClient(options);
-        for (const repair of await repairImages(store, client, await findingsOf(store, deep))) {
-          for (const digest of repair.fetched) say(`fetched ${digest} of ${repair.image}\n`);
-          if (repair.failure !== undefined)
-            printError(`ocic: ${repair.image} stays damaged: ${repair.failure}`);
-        }
-        // What was fetched for a layer without a directory has no links yet.
-        for (const layer of await store.rebuildLinks()) mended.add(layer);
-      }
-      for (const layer of mended) say(`mended the links of layer ${shortId(layer)}\n`);
-      report(await findingsOf(store, deep), options);
+      await repair(store, flags, options);
+      report(await findingsOf(store, flags.deep ?? false), options);
+    });
+  storage
+    .command("quarantine [ID]")
+    .description("list what repair has moved out of the store, or put one of it back")
+    .option("--restore", "put it back as it was")
+    .option("--remove", "delete it for good")
+    .action(async (id: string | undefined, flags: QuarantineFlags, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions>();
+      await using store = await openLocalStore(options);
+      const entries = await quarantined(store, id, flags);
+      const rows = entries.map(entry => [
+        entry.id,
+        entry.names[0] ?? shortId(entry.imageId ?? ""),
+        String(entry.layerIds.length),
+        formatAge(new Date(entry.quarantinedAt)),
+        entry.reason,
+      ]);
+      printRows(options.json ?? false, entries, ["id", "image", "layers", "since", "why"], rows);
     });
   storage
     .command("df")
@@ -97,6 +103,67 @@ export function addStorageCommands(program: Command): void {
       ]);
       printRows(options.json ?? false, collected, ["what", "removed"], rows);
     });
+}
+
+interface RepairFlags {
+  readonly deep?: boolean;
+  readonly fetch: boolean;
+  readonly quarantine: boolean;
+}
+
+async function repair(store: Store, flags: RepairFlags, options: GlobalOptions): Promise<void> {
+  const say = options.json ? () => {} : print;
+  const mended = new Set(await store.rebuildLinks());
+  if (flags.fetch) {
+    await using client = registryClient(options);
+    const repairs = await repairImages(store, client, await findingsOf(store, flags.deep ?? false));
+    for (const { fetched, image } of repairs)
+      for (const digest of fetched) say(`fetched ${digest} of ${image}\n`);
+    for (const { image, failure } of repairs)
+      if (failure !== undefined) printError(`ocic: ${image} stays damaged: ${failure}`);
+    // What was fetched for a layer without a directory has no links yet.
+    for (const layer of await store.rebuildLinks()) mended.add(layer);
+    if (flags.quarantine) await quarantineFailed(store, repairs, say);
+  }
+  await store.collectGarbage();
+  for (const layer of mended) say(`mended the links of layer ${shortId(layer)}\n`);
+}
+
+/** Moves aside what could not be fetched again; an image that something uses stays, and is said to. */
+async function quarantineFailed(
+  store: Store,
+  repairs: readonly Repair[],
+  say: (text: string) => void,
+): Promise<void> {
+  const stray = await store.quarantineUnrecorded("layers whose records were lost");
+  if (stray) say(`quarantined ${stray.layerIds.length} layers without records as ${stray.id}\n`);
+  for (const { image, imageId, failure } of repairs) {
+    if (failure === undefined) continue;
+    try {
+      const { id } = await store.quarantineImage(imageId, failure);
+      say(`quarantined ${image} as ${id}; put it back with: ocic storage quarantine --restore ${id}\n`);
+    } catch (error) {
+      if (!isOcidError(error, "FAILED_PRECONDITION")) throw error;
+      printError(`ocic: ${image} stays where it is: ${messageOf(error)}`);
+    }
+  }
+}
+
+interface QuarantineFlags {
+  readonly restore?: boolean;
+  readonly remove?: boolean;
+}
+
+async function quarantined(
+  store: Store,
+  id: string | undefined,
+  { restore, remove }: QuarantineFlags,
+): Promise<readonly QuarantineEntry[]> {
+  if (restore && remove) throw new OcidError("INVALID_ARGUMENT", "--restore and --remove exclude each other");
+  if (!restore && !remove) return store.listQuarantine().filter(entry => id === undefined || entry.id === id);
+  if (id === undefined)
+    throw new OcidError("INVALID_ARGUMENT", "say which: ocic storage quarantine --restore ID");
+  return [restore ? await store.restoreQuarantined(id) : await store.removeQuarantined(id)];
 }
 
 async function findingsOf(store: Store, deep: boolean): Promise<readonly Finding[]> {
