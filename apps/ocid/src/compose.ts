@@ -62,6 +62,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     configDir: config.network.config_dir,
     pluginDirs: config.network.plugin_dirs,
     cacheDir: join(stateDir, "cni"),
+    configTemplate: config.network.config_template || undefined,
     logger: logger.child({ part: "cni" }),
   });
   const worker = stack.use(launchNamespaceWorker());
@@ -88,6 +89,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     logger,
     streaming: streamingOptions(config),
     cdiSpecDirs: config.runtime.cdi_spec_dirs,
+    configuration: config,
     services: [{ definition: pullServiceDefinition, implementation: pulls.implementation() }],
   });
   await store.recover();

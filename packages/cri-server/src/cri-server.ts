@@ -8,10 +8,10 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { KeyedLock, type Logger, OcidError, silentLogger } from "@ocid/base";
-import { ContainerEventType, ImageService, RuntimeService, serviceDefinition } from "@ocid/cri-api";
+import { ImageService, RuntimeService, serviceDefinition } from "@ocid/cri-api";
 import { listenForStreams, type StreamingServerOptions } from "@ocid/streaming";
 import { CdiRegistry } from "./cdi/cdi-registry.ts";
-import { ContainerEvents } from "./container-events.ts";
+import { ContainerEvents, tellEnd } from "./container-events.ts";
 import { imageHandlers } from "./image-service.ts";
 import { instrument } from "./instrument.ts";
 import type { Ports } from "./ports.ts";
@@ -32,6 +32,8 @@ export interface CriServerOptions {
   readonly streaming?: Omit<StreamingServerOptions, "logger">;
   /** Directories of CDI specifications, of which the later win. Default /etc/cdi and /var/run/cdi. */
   readonly cdiSpecDirs?: readonly string[];
+  /** The program's own configuration, shown to whoever asks for the status with everything; no secrets in it. */
+  readonly configuration?: object;
   /** Further services on the same socket. */
   readonly services?: readonly {
     readonly definition: ServiceDefinition;
@@ -64,6 +66,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     locks: new KeyedLock(),
     bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
     cdi: new CdiRegistry(options.cdiSpecDirs ?? ["/etc/cdi", "/var/run/cdi"]),
+    configuration: options.configuration ?? {},
   };
   const events = new ContainerEvents();
   const streaming = await listenForStreams(createStreamingBackend(context), {
@@ -143,16 +146,11 @@ async function followExits(
   signal: AbortSignal,
 ): Promise<void> {
   try {
-    for await (const { id, ...exit } of context.ports.runtime.exits({ signal })) {
+    for await (const { id } of context.ports.runtime.exits({ signal })) {
       void context.locks
         .run(`events ${id}`, async () => {
           const container = context.records.containers.get(id);
-          if (!container || container.endTold) return;
-          container.endTold = true;
-          container.state = await context.ports.runtime
-            .state(id)
-            .catch(() => ({ status: "stopped" as const, ...exit }));
-          await events.publish(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
+          if (container) await tellEnd(context, events, container);
         })
         .catch(error => context.logger.error("cannot tell of a container's end", { container: id, error }));
     }

@@ -14,6 +14,8 @@ export interface ServerContext {
   readonly locks: KeyedLock;
   readonly bootId: string;
   readonly cdi: CdiRegistry;
+  /** Shown in the verbose status. */
+  readonly configuration: object;
 }
 
 export function newId(): string {

@@ -66,8 +66,7 @@ test("version 1: limits, traffic, faults and huge pages", () => {
 });
 
 const v2 = {
-  "cpu.stat":
-    "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 5\nnr_throttled 2\nthrottled_usec 7\n",
+  "cpu.stat": "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 5\nnr_throttled 2\nthrottled_usec 7\n",
   "cpu.max": "20000 100000\n",
   "cpu.weight": "39\n",
   "memory.stat":

@@ -87,7 +87,8 @@ function detailsOfV2(cgroup: Readable): Own {
     },
     memory: {
       cacheBytes: memory("file") ?? 0n,
-      kernelBytes: memory("kernel") ?? sumOf(memory, ["slab", "kernel_stack", "pagetables", "percpu", "sock"]),
+      kernelBytes:
+        memory("kernel") ?? sumOf(memory, ["slab", "kernel_stack", "pagetables", "percpu", "sock"]),
       mappedFileBytes: memory("file_mapped") ?? 0n,
       activeFileBytes: memory("active_file") ?? 0n,
       inactiveFileBytes: memory("inactive_file") ?? 0n,

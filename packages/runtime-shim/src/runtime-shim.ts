@@ -3,12 +3,10 @@ import { dirname, join } from "node:path";
 import { KeyedLock, type Logger, OcidError, silentLogger, writeAtomic } from "@ocid/base";
 import {
   type Cgroup,
-  type CgroupUsage,
   findExecutable,
   isRunning,
   minOomScoreAdj,
   openCgroup,
-  readCgroupUsage,
   readOomKills,
   readProcess,
   signalNumber,
@@ -18,6 +16,7 @@ import {
 import type { RuntimeProcess, RuntimeResources } from "@ocid/spec";
 import { attach } from "./attach.ts";
 import { type ContainerRecord, ShimFiles } from "./container-files.ts";
+import { type ContainerMeasurements, type ContainerUsage, UsageReader } from "./container-usage.ts";
 import { execSync } from "./exec.ts";
 import { execSession } from "./exec-session.ts";
 import { ExitWatch } from "./exit-watch.ts";
@@ -58,7 +57,7 @@ export class RuntimeShim implements AsyncDisposable {
   readonly #logger: Logger;
   readonly #watch: ExitWatch;
   readonly #locks = new KeyedLock();
-  readonly #cpu = new Map<string, { readonly atNs: bigint; readonly usedNs: bigint }>();
+  readonly #usages = new UsageReader();
 
   /** @internal */
   constructor(options: ShimOptions & { readonly logger?: Logger }) {
@@ -297,18 +296,25 @@ export class RuntimeShim implements AsyncDisposable {
     );
   }
 
-  async usage(id: string): Promise<CgroupUsage & { readonly cpuNanoCores?: bigint }> {
+  /** What it uses; FAILED_PRECONDITION when it has ended. */
+  async usage(id: string): Promise<ContainerUsage> {
+    return this.#usages.read(id, this.#liveCgroup(this.#files.getRecord(id)));
+  }
+
+  /** What monitoring wants of it; FAILED_PRECONDITION when it has ended. */
+  async measure(id: string): Promise<ContainerMeasurements> {
     const record = this.#files.getRecord(id);
+    return await this.#usages.measure(id, this.#liveCgroup(record), record.init?.pid);
+  }
+
+  #liveCgroup(record: ContainerRecord): Cgroup {
     const cgroup = cgroupFor(record);
     if (!cgroup?.exists())
-      throw new OcidError("FAILED_PRECONDITION", `container ${id} has no cgroup any more; it has ended`);
-    const usage = readCgroupUsage(cgroup);
-    const before = this.#cpu.get(id);
-    this.#cpu.set(id, { atNs: usage.timestampNs, usedNs: usage.cpuUsageNs });
-    const elapsed = before ? usage.timestampNs - before.atNs : 0n;
-    return elapsed > 0n && before
-      ? { ...usage, cpuNanoCores: ((usage.cpuUsageNs - before.usedNs) * 1_000_000_000n) / elapsed }
-      : usage;
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `container ${record.id} has no cgroup any more; it has ended`,
+      );
+    return cgroup;
   }
 
   /** How the container's first process was set up, to base an exec on. */
@@ -365,7 +371,7 @@ export class RuntimeShim implements AsyncDisposable {
     // Last, so that an interrupted removal still shows a container that has ended.
     rmSync(files.exit, { force: true });
     this.#watch.forget(id);
-    this.#cpu.delete(id);
+    this.#usages.forget(id);
   }
 }
 
