@@ -32,6 +32,8 @@ import {
   statFilesystem,
   unmount,
 } from "@ocid/host";
+import { createLayerTar } from "@ocid/layer";
+import { writeTar } from "./write-tar.ts";
 
 /** O_PATH (open(2)), which Node does not name. */
 const pathOnly = 0o10000000;
@@ -104,6 +106,7 @@ export function createNodePort(worker: NamespaceWorker, cgroupDriver: "cgroupfs"
       const { version, hugetlb, swap } = detectCgroups();
       return { version, driver: cgroupDriver, hugetlb, swap };
     },
+    archive: (directory, file, options) => writeTar(createLayerTar(directory, options), file),
     async limitPodCgroup(path, { memory, cpu, hugepageLimits, unified }) {
       const cgroup = openCgroup(path);
       cgroup.create();

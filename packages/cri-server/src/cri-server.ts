@@ -81,7 +81,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     serviceDefinition(RuntimeService),
     instrument(
       RuntimeService,
-      runtimeHandlers(context, events, streaming) as Record<string, unknown>,
+      runtimeHandlers(context, events, streaming) as unknown as Record<string, unknown>,
       logger,
     ),
   );

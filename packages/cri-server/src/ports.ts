@@ -87,6 +87,8 @@ export interface RootfsPort {
     id: string,
     options?: CallOptions,
   ): Promise<{ readonly bytes: number; readonly inodes: number; readonly mountpoint: string }>;
+  /** Writes what a container has added and changed as a tar file, and returns the paths that it has removed. */
+  exportChanges(id: string, file: string, options?: CallOptions): Promise<readonly string[]>;
   /** Mounts an image read-only at a directory of its own, for image volumes; released by `owner`. */
   mountImage(
     request: {
@@ -157,6 +159,18 @@ export interface RuntimePort {
     request: { readonly stopSignal: string; readonly timeoutMs: number },
     options?: CallOptions,
   ): Promise<void>;
+  /**
+   * Writes the state of a running container's processes below `directory`: `checkpoint`, `dump.log`, `stats-dump`. The
+   * container stands still until `then` has ended, and goes on. FAILED_PRECONDITION where the node cannot, or it does
+   * not run.
+   */
+  checkpoint(
+    id: string,
+    request: { readonly directory: string; readonly then: () => Promise<void> },
+    options?: CallOptions,
+  ): Promise<void>;
+  /** The configuration that the container was created with. */
+  specOf(id: string): Promise<RuntimeSpec>;
   /** Removes container, monitor, cgroup and bundle, killing what runs; a repeat is no error. */
   remove(id: string, options?: CallOptions): Promise<void>;
   /** Ids of everything that the shim has on disk, for recovery. */
@@ -252,6 +266,8 @@ export interface NodePort {
     readonly hugetlb: boolean;
     readonly swap: boolean;
   };
+  /** A directory as a tar file that appears whole or not at all, for its owner alone. */
+  archive(directory: string, file: string, options?: CallOptions): Promise<void>;
   /** Sets limits of a pod's cgroup, which is made where it is missing. */
   limitPodCgroup(path: string, resources: RuntimeResources): Promise<void>;
   /** Removes a pod's cgroup with everything below; a repeat is no error. */

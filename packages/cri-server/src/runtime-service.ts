@@ -10,6 +10,7 @@ import {
   type RuntimeService,
 } from "@ocid/cri-api";
 import type { StreamingServer } from "@ocid/streaming";
+import { checkpointContainer } from "./checkpoint/checkpoint-container.ts";
 import { createContainer } from "./container-create.ts";
 import { type ContainerEvents, tellEnd } from "./container-events.ts";
 import { removeContainer, startContainer, stopContainer } from "./container-remove.ts";
@@ -29,15 +30,12 @@ import { containerStats, listContainerStats } from "./stats/container-stats.ts";
 import { listPodSandboxStats, podSandboxStats } from "./stats/sandbox-stats.ts";
 import { issueAttach, issueExec, issuePortForward } from "./streaming-requests.ts";
 
-/** Calls that this server does not answer yet; each says so by name. */
-type Missing = "checkpointContainer";
-
 /** The CRI's runtime calls. */
 export function runtimeHandlers(
   context: ServerContext,
   events: ContainerEvents,
   streaming: StreamingServer,
-): Omit<HandlersOf<typeof RuntimeService>, Missing> {
+): HandlersOf<typeof RuntimeService> {
   const { ports, records } = context;
   const stopPod = async (id: string, options: CallOptions) => {
     const sandbox = records.findSandbox(id);
@@ -156,6 +154,10 @@ export function runtimeHandlers(
     },
     async updateContainerResources(request, options) {
       await updateContainerResources(context, request, options);
+      return {};
+    },
+    async checkpointContainer(request, options) {
+      await checkpointContainer(context, request, options);
       return {};
     },
     async reopenContainerLog(request) {

@@ -13,8 +13,9 @@ import {
   signalProcess,
   waitForProcessEnd,
 } from "@ocid/host";
-import type { RuntimeProcess, RuntimeResources } from "@ocid/spec";
+import type { RuntimeProcess, RuntimeResources, RuntimeSpec } from "@ocid/spec";
 import { attach } from "./attach.ts";
+import { type CheckpointRequest, checkpoint } from "./checkpoint.ts";
 import { type ContainerRecord, ShimFiles } from "./container-files.ts";
 import { type ContainerMeasurements, type ContainerUsage, UsageReader } from "./container-usage.ts";
 import { execSync } from "./exec.ts";
@@ -315,6 +316,21 @@ export class RuntimeShim implements AsyncDisposable {
         `container ${record.id} has no cgroup any more; it has ended`,
       );
     return cgroup;
+  }
+
+  /**
+   * Writes the state of a running container's processes below a directory; the container stands still until `then` has
+   * ended, and goes on. FAILED_PRECONDITION where the node cannot (no criu, or criu's own reason), or it does not run.
+   */
+  async checkpoint(id: string, request: CheckpointRequest, options: CallOptions = {}): Promise<void> {
+    const runtime = await this.#runtimeOfRunning(id);
+    await checkpoint(runtime, id, request, options);
+  }
+
+  /** The configuration that the container was created with. */
+  async specOf(id: string): Promise<RuntimeSpec> {
+    this.#files.getRecord(id);
+    return this.#files.readSpec(id);
   }
 
   /** How the container's first process was set up, to base an exec on. */
