@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { addArtifactCommands } from "./commands/artifact.ts";
 import { addChangesCommands } from "./commands/changes.ts";
+import { addDaemonCommands } from "./commands/daemon.ts";
 import { addImageCommands } from "./commands/images.ts";
 import { addLoginCommands } from "./commands/login.ts";
 import { addMountCommands } from "./commands/mount.ts";
@@ -11,6 +12,7 @@ import { addStorageCommands } from "./commands/storage.ts";
 import { addSyncCommand } from "./commands/sync.ts";
 import { addTagCommands } from "./commands/tags.ts";
 import { addTransferCommands } from "./commands/transfer.ts";
+import { addUsageCommands } from "./commands/usage.ts";
 import { addVerifyCommand } from "./commands/verify.ts";
 import { addVersionCommand } from "./commands/version.ts";
 
@@ -44,6 +46,8 @@ export function createProgram(): Command {
   addRunCommand(program);
   addPodCommands(program);
   addSessionCommands(program);
+  addUsageCommands(program);
+  addDaemonCommands(program);
   addVersionCommand(program);
   acceptAfterwards(program, program.commands);
   return program;

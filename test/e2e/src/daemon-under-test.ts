@@ -46,7 +46,12 @@ export interface DaemonUnderTest extends AsyncDisposable {
   };
 }
 
-export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
+export interface DaemonOptions {
+  /** Flags beside those that every test has, and directories that programs are looked for in first. */
+  readonly prepare?: (root: string) => { readonly flags?: readonly string[]; readonly path?: string };
+}
+
+export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise<DaemonUnderTest> {
   const leaks = leakCheck();
   const directory = tempRoot("e2e-");
   const root = directory.path;
@@ -80,6 +85,7 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
     join(root, "registries.conf"),
     `[[registry]]\nlocation = "${registry.host}"\ninsecure = true\n`,
   );
+  const prepared = options.prepare?.(root) ?? {};
   const socket = join(root, "ocid.sock");
   const log = join(root, "ocid.log");
   let child: ChildProcess | undefined;
@@ -121,12 +127,17 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
         join(root, "cdi"),
         "--log-level",
         "debug",
+        ...(prepared.flags ?? []),
       ];
       const program = join(repository, "apps/ocid/dist/ocid");
       if (!existsSync(program)) throw new Error(`${program} is not built; run npm run build`);
       child = spawn(program, flags, {
         stdio: ["ignore", fd, fd],
-        env: { ...process.env, CONTAINERS_REGISTRIES_CONF: join(root, "registries.conf") },
+        env: {
+          ...process.env,
+          CONTAINERS_REGISTRIES_CONF: join(root, "registries.conf"),
+          PATH: [prepared.path, process.env["PATH"]].filter(Boolean).join(":"),
+        },
       });
       for (let attempt = 0; !readFileSync(log, "utf8").includes("message=ready"); attempt++) {
         if (attempt === 400 || child.exitCode !== null)

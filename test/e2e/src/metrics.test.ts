@@ -53,7 +53,9 @@ describe("metrics", () => {
     for (const metric of all) {
       expect(keys.get(metric.name), metric.name).toHaveLength(metric.labelValues.length);
       expect(metric.metricType, metric.name).toBe(
-        /_(total|failcnt)$/.test(metric.name) ? MetricType.COUNTER : MetricType.GAUGE,
+        /_(total|failcnt)$/.test(metric.name) && metric.name !== "container_fs_inodes_total"
+          ? MetricType.COUNTER
+          : MetricType.GAUGE,
       );
       expect(metric.timestamp).toBeGreaterThan(1_700_000_000_000_000_000n);
     }
@@ -161,7 +163,7 @@ describe("statistics", () => {
     expect(linux?.process?.processCount?.value).toBeGreaterThan(0n);
   });
 
-  test("are found by label, pod and id, in lists and streams alike; of what has ended only the disk", async () => {
+  test("are found by label, pod and id, in lists and streams alike; what has ended still has its disk space", async () => {
     const filters = [
       [{ labelSelector: { app: "worker" } }, 1],
       [{ labelSelector: { app: "other" } }, 0],
@@ -185,7 +187,7 @@ describe("statistics", () => {
       async () => (await daemon.runtime.listContainers({ filter: { id: short } })).containers[0]?.state === 2,
     );
     const { stats } = await daemon.runtime.containerStats({ containerId: short });
-    expect([stats?.cpu, stats?.writableLayer?.fsId?.mountpoint]).toEqual([undefined, join(daemon.root, "r")]);
+    expect(stats?.writableLayer?.fsId?.mountpoint).toBe(join(daemon.root, "r"));
     await expect(daemon.runtime.containerStats({ containerId: "nothing" })).rejects.toMatchObject({
       code: "NOT_FOUND",
     });
