@@ -52,7 +52,7 @@ function tokenize(text: string): readonly Token[] {
     trimNext = after !== undefined;
     at = match.index + whole.length;
     const line = text.slice(0, match.index).split("\n").length;
-    if (/^\s*\/\*[^]*\*\/\s*$/.test(inner)) continue;
+    if (/^\s*\/\*[\s\S]*\*\/\s*$/.test(inner)) continue;
     const words = inner.match(/"(?:[^"\\]|\\.)*"|:=|,|[^\s,]+/g) ?? [];
     tokens.push({ text: "", action: words, line });
   }
