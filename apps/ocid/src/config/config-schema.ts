@@ -107,6 +107,7 @@ export const settings = [
   {
     key: "network.config_template",
     type: "string",
+    mayBeEmpty: true,
     flag: "cni-config-template",
     meaning:
       "template of a CNI network configuration, filled when the kubelet tells the pods' address ranges",
