@@ -41,6 +41,14 @@ const groups: readonly CommandGroup[] = [
     commands: ["attach", "port-forward"],
     load: async () => (await import("./commands/sessions.ts")).addSessionCommands,
   },
+  {
+    commands: ["stats", "statsp", "metrics", "metricdescs"],
+    load: async () => (await import("./commands/usage.ts")).addUsageCommands,
+  },
+  {
+    commands: ["info", "events", "checkpoint", "update-runtime-config"],
+    load: async () => (await import("./commands/daemon.ts")).addDaemonCommands,
+  },
   { commands: ["version"], load: async () => (await import("./commands/version.ts")).addVersionCommand },
 ];
 

@@ -68,6 +68,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     configDir: config.network.config_dir,
     pluginDirs: config.network.plugin_dirs,
     cacheDir: join(stateDir, "cni"),
+    configTemplate: config.network.config_template || undefined,
     logger: logger.child({ part: "cni" }),
   });
   const worker = stack.use(launchNamespaceWorker());
@@ -102,6 +103,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     onContainerEnd: ({ oomKilled }) => {
       if (oomKilled) options.onOomKill?.();
     },
+    configuration: config,
     services: [{ definition: pullServiceDefinition, implementation: pulls.implementation() }],
   });
   await store.recover();

@@ -22,14 +22,18 @@ import {
   idmappedMount,
   isMountPoint,
   listMounts,
+  type MountEntry,
   minOomScoreAdj,
   mount,
   type NamespaceWorker,
   openCgroup,
   openInRoot,
   removeNamespaces,
+  statFilesystem,
   unmount,
 } from "@ocid/host";
+import { createLayerTar } from "@ocid/layer";
+import { writeTar } from "./write-tar.ts";
 
 /** O_PATH (open(2)), which Node does not name. */
 const pathOnly = 0o10000000;
@@ -39,6 +43,8 @@ const maxRootFileBytes = 1024 * 1024;
 export function createNodePort(worker: NamespaceWorker, cgroupDriver: "cgroupfs" | "systemd"): NodePort {
   const capabilities = boundingCapabilities();
   const lowestScore = minOomScoreAdj();
+  // Of the few places that are asked for; reading all mounts for each container would take long.
+  const devices = new Map<string, string>();
   return {
     createNamespaces: request => worker.create(request),
     async removeNamespaces(directory) {
@@ -80,11 +86,7 @@ export function createNodePort(worker: NamespaceWorker, cgroupDriver: "cgroupfs"
       rmSync(directory, { recursive: true, force: true });
     },
     async propagationOf(path) {
-      const below = (target: string) =>
-        path === target || path.startsWith(target === "/" ? "/" : `${target}/`);
-      const entry = listMounts()
-        .filter(({ target }) => below(target))
-        .reduce((best, next) => (next.target.length >= best.target.length ? next : best));
+      const entry = mountOf(path);
       const is = (kind: string) => entry.propagation.some(tag => tag.startsWith(`${kind}:`));
       return { mountpoint: entry.target, shared: is("shared"), slave: is("master") };
     },
@@ -104,6 +106,17 @@ export function createNodePort(worker: NamespaceWorker, cgroupDriver: "cgroupfs"
       const { version, hugetlb, swap } = detectCgroups();
       return { version, driver: cgroupDriver, hugetlb, swap };
     },
+    archive: (directory, file, options) => writeTar(createLayerTar(directory, options), file),
+    async limitPodCgroup(path, { memory, cpu, hugepageLimits, unified }) {
+      const cgroup = openCgroup(path);
+      cgroup.create();
+      cgroup.setResources({
+        ...(memory ? { memory } : {}),
+        ...(cpu ? { cpu } : {}),
+        ...(hugepageLimits ? { hugepageLimits } : {}),
+        ...(unified ? { unified } : {}),
+      });
+    },
     async removePodCgroup(parent) {
       const cgroup = openCgroup(parent);
       if (!cgroup.exists()) return;
@@ -112,7 +125,29 @@ export function createNodePort(worker: NamespaceWorker, cgroupDriver: "cgroupfs"
     },
     minOomScoreAdj: () => lowestScore,
     networkUsage: netnsPath => worker.networkUsage(netnsPath),
+    async cgroupUsage(path) {
+      if (path === "/") return undefined;
+      const cgroup = openCgroup(path);
+      return cgroup.exists() ? { ...cgroup.usage(), pressure: cgroup.pressure() } : undefined;
+    },
+    async filesystem(path) {
+      let device = devices.get(path);
+      if (device === undefined) {
+        device = mountOf(path).source;
+        devices.set(path, device);
+      }
+      const { blockSize, blocks, inodes, inodesFree } = statFilesystem(path);
+      return { device, sizeBytes: blocks * BigInt(blockSize), inodes, inodesFree };
+    },
   };
+}
+
+/** The mount that a path lies on; the last of those at the same place covers the others. */
+function mountOf(path: string): MountEntry {
+  const below = (target: string) => path === target || path.startsWith(target === "/" ? "/" : `${target}/`);
+  return listMounts()
+    .filter(({ target }) => below(target))
+    .reduce((best, next) => (next.target.length >= best.target.length ? next : best));
 }
 
 function resolveInRoot(root: string, path: string): string | undefined {

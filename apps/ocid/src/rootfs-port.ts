@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { sweepAtomic, writeAtomic } from "@ocid/base";
 import type { RootfsPort } from "@ocid/cri-server";
 import type { Store } from "@ocid/storage";
+import { writeTar } from "./write-tar.ts";
 
 /** Begins the notes of image volumes that are layers of their own. */
 const layerOf = "container:";
@@ -32,6 +33,13 @@ export async function createRootfsPort(store: Store, stateDir: string): Promise<
     },
     async usage(id, options) {
       return { ...(await store.containerUsage(id, options)), mountpoint: store.root };
+    },
+    async exportChanges(id, file, options) {
+      await writeTar(store.openContainerDiff(id, { ...options, withoutRemoved: true }), file);
+      const removed: string[] = [];
+      for await (const change of store.containerChanges(id, options))
+        if (change.kind === "removed") removed.push(change.path);
+      return removed;
     },
     async mountImage({ imageId, owner, idMappings, userNamespace }, options) {
       // Noted first: should we die in between, one unmount too many does no harm, one too few would.

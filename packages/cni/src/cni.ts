@@ -10,6 +10,7 @@ import {
   wrapError,
   writeAtomic,
 } from "@ocid/base";
+import { generateNetwork, parsePodCidrs } from "./generated-network.ts";
 import { loadNetwork, type NetworkList, type PluginConfig, parseNetwork } from "./network-list.ts";
 import { type Attachment, findPlugin, runPlugin } from "./plugin.ts";
 
@@ -18,6 +19,8 @@ export interface CniOptions {
   readonly pluginDirs: readonly string[];
   /** Where results are kept until they are undone; must survive the program. */
   readonly cacheDir: string;
+  /** Of Go's text/template with `.PodCIDR`, `.PodCIDRRanges` and `.Routes`: what `configure` makes a configuration of. */
+  readonly configTemplate?: string | undefined;
   readonly logger?: Logger;
 }
 
@@ -77,6 +80,25 @@ export class Cni {
   async status(): Promise<void> {
     const network = loadNetwork(this.#options.configDir);
     for (const plugin of network.plugins) findPlugin(plugin.type, this.#options.pluginDirs);
+  }
+
+  /**
+   * Tells the pods' address ranges, with a comma in between. With a template the network's configuration is made of it
+   * unless an operator has put one there; without, the network is left to others. INVALID_ARGUMENT for what is no range.
+   */
+  async configure(podCidr: string): Promise<void> {
+    const podCidrs = parsePodCidrs(podCidr);
+    const { configTemplate, configDir } = this.#options;
+    if (configTemplate === undefined) {
+      this.#logger.info("no template for a network configuration is set, so it is left to others", {
+        podCidr,
+      });
+      return;
+    }
+    const result = await this.#locks.run("configure", () =>
+      generateNetwork(configDir, configTemplate, podCidrs),
+    );
+    this.#logger.info("told the pods' address ranges", { podCidr, network: result });
   }
 
   /** Attaches a pod; what was done is undone when a plugin fails. A repeat for the same sandbox answers with what it has. */

@@ -1,53 +1,102 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { ContainerEventResponseSchema, ContainerEventType } from "@ocid/cri-api";
+import { OcidError } from "@ocid/base";
+import { type ContainerEventResponseSchema, ContainerEventType } from "@ocid/cri-api";
 import { containerStatus } from "./container-status.ts";
-import type { Container } from "./records.ts";
+import type { Container, Sandbox } from "./records.ts";
 import { sandboxStatus } from "./sandbox-status.ts";
 import { nowNs, type ServerContext } from "./server-context.ts";
 
 type Event = MessageInitShape<typeof ContainerEventResponseSchema>;
 
-/** Tells every listener what happens to containers; a listener that does not keep up is dropped. */
+interface Listener {
+  readonly waiting: Event[];
+  wake: (() => void) | undefined;
+  tooSlow: boolean;
+}
+
+/** Events that wait for one listener at most; each may hold the statuses of a whole pod. */
+const maxWaiting = 1000;
+
+/**
+ * Tells every listener what happens to containers and sandboxes, with the state of the whole pod, as the kubelet's
+ * evented PLEG wants it. A listener that does not keep up is told so and ends; it has to list anew.
+ */
 export class ContainerEvents {
-  readonly #listeners = new Set<(event: Event) => void>();
+  readonly #listeners = new Set<Listener>();
+
+  /** How many events wait for listeners, all together. */
+  get waiting(): number {
+    return [...this.#listeners].reduce((sum, { waiting }) => sum + waiting.length, 0);
+  }
 
   async publish(context: ServerContext, container: Container, type: ContainerEventType): Promise<void> {
+    await this.#publish(context, container.id, context.records.sandboxes.get(container.sandboxId), type);
+  }
+
+  /** A sandbox is to the kubelet a container by the sandbox's id. */
+  async publishSandbox(
+    context: ServerContext,
+    sandbox: Sandbox,
+    ...types: readonly ContainerEventType[]
+  ): Promise<void> {
+    for (const type of types) await this.#publish(context, sandbox.id, sandbox, type);
+  }
+
+  async #publish(
+    context: ServerContext,
+    id: string,
+    sandbox: Sandbox | undefined,
+    type: ContainerEventType,
+  ): Promise<void> {
     if (this.#listeners.size === 0) return;
-    const sandbox = context.records.sandboxes.get(container.sandboxId);
-    const siblings = context.records
-      .containersOf(container.sandboxId)
-      .filter(sibling => sibling.phase === "created");
+    const createdAt = nowNs();
+    const containers = context.records
+      .containersOf(sandbox?.id ?? "")
+      .filter(container => container.phase === "created");
     const statuses = await Promise.all(
-      siblings.map(sibling => containerStatus(context, sibling).catch(() => undefined)),
+      containers.map(container => containerStatus(context, container).catch(() => undefined)),
     );
     const event: Event = {
-      containerId: container.id,
+      containerId: id,
       containerEventType: type,
-      createdAt: nowNs(),
+      createdAt,
       ...(sandbox ? { podSandboxStatus: sandboxStatus(sandbox) } : {}),
       containersStatuses: statuses.filter(status => status !== undefined),
     };
-    for (const listener of this.#listeners) listener(event);
+    for (const listener of this.#listeners) this.#tell(listener, event);
   }
 
-  async *listen(signal: AbortSignal): AsyncGenerator<Event, void, undefined> {
-    const queue: Event[] = [];
-    let wake: (() => void) | undefined;
-    const listener = (event: Event) => {
-      queue.push(event);
-      if (queue.length > 10_000) this.#listeners.delete(listener);
-      wake?.();
-    };
-    const abort = () => wake?.();
+  #tell(listener: Listener, event: Event): void {
+    if (listener.waiting.length >= maxWaiting) {
+      listener.waiting.length = 0;
+      listener.tooSlow = true;
+      this.#listeners.delete(listener);
+    } else listener.waiting.push(event);
+    listener.wake?.();
+  }
+
+  /** Events from now on, until the signal. RESOURCE_EXHAUSTED when more than 1000 wait to be taken. */
+  listen(signal: AbortSignal): AsyncGenerator<Event, void, undefined> {
+    const listener: Listener = { waiting: [], wake: undefined, tooSlow: false };
     this.#listeners.add(listener);
+    return this.#follow(listener, signal);
+  }
+
+  async *#follow(listener: Listener, signal: AbortSignal): AsyncGenerator<Event, void, undefined> {
+    const abort = () => listener.wake?.();
     signal.addEventListener("abort", abort, { once: true });
     try {
-      while (!signal.aborted && (queue.length > 0 || this.#listeners.has(listener))) {
-        const next = queue.shift();
+      while (!signal.aborted) {
+        if (listener.tooSlow)
+          throw new OcidError(
+            "RESOURCE_EXHAUSTED",
+            `more than ${maxWaiting} events were waiting to be taken; list what there is, and listen again`,
+          );
+        const next = listener.waiting.shift();
         if (next) yield next;
         else
           await new Promise<void>(resolve => {
-            wake = resolve;
+            listener.wake = resolve;
           });
       }
     } finally {
@@ -55,4 +104,19 @@ export class ContainerEvents {
       signal.removeEventListener("abort", abort);
     }
   }
+}
+
+/** Notes that a container has ended and tells of it, once, whoever sees it first. */
+export async function tellEnd(
+  context: ServerContext,
+  events: ContainerEvents,
+  container: Container,
+): Promise<void> {
+  if (container.endTold) return;
+  const state = await context.ports.runtime.state(container.id);
+  if (state.status !== "stopped") return;
+  container.endTold = true;
+  container.state = state;
+  context.onContainerEnd({ id: container.id, oomKilled: state.oomKilled });
+  await events.publish(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
 }

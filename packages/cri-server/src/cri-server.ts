@@ -8,10 +8,10 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { KeyedLock, type Logger, OcidError, silentLogger } from "@ocid/base";
-import { ContainerEventType, ImageService, RuntimeService, serviceDefinition } from "@ocid/cri-api";
+import { ImageService, RuntimeService, serviceDefinition } from "@ocid/cri-api";
 import { listenForStreams, type StreamingServerOptions } from "@ocid/streaming";
 import { CdiRegistry } from "./cdi/cdi-registry.ts";
-import { ContainerEvents } from "./container-events.ts";
+import { ContainerEvents, tellEnd } from "./container-events.ts";
 import { imageHandlers } from "./image-service.ts";
 import { instrument } from "./instrument.ts";
 import type { Ports } from "./ports.ts";
@@ -34,6 +34,8 @@ export interface CriServerOptions {
   readonly cdiSpecDirs?: readonly string[];
   /** Called when a container has ended. */
   readonly onContainerEnd?: ((end: { readonly id: string; readonly oomKilled: boolean }) => void) | undefined;
+  /** The program's own configuration, shown to whoever asks for the status with everything; no secrets in it. */
+  readonly configuration?: object;
   /** Further services on the same socket. */
   readonly services?: readonly {
     readonly definition: ServiceDefinition;
@@ -72,7 +74,9 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     version: options.version,
     locks: new KeyedLock(),
     bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
+    onContainerEnd: options.onContainerEnd ?? (() => {}),
     cdi: new CdiRegistry(options.cdiSpecDirs ?? ["/etc/cdi", "/var/run/cdi"]),
+    configuration: options.configuration ?? {},
   };
   const events = new ContainerEvents();
   const streaming = await listenForStreams(createStreamingBackend(context), {
@@ -87,7 +91,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     serviceDefinition(RuntimeService),
     instrument(
       RuntimeService,
-      runtimeHandlers(context, events, streaming) as Record<string, unknown>,
+      runtimeHandlers(context, events, streaming) as unknown as Record<string, unknown>,
       logger,
     ),
   );
@@ -102,7 +106,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
   return {
     async recover() {
       await recover(context);
-      void followExits(context, events, ending.signal, options.onContainerEnd ?? (() => {}));
+      void followExits(context, events, ending.signal);
     },
     counts: () => ({
       containers: countBy([...context.records.containers.values()], ({ state }) => state.status),
@@ -154,20 +158,13 @@ async function followExits(
   context: ServerContext,
   events: ContainerEvents,
   signal: AbortSignal,
-  onEnd: NonNullable<CriServerOptions["onContainerEnd"]>,
 ): Promise<void> {
   try {
-    for await (const { id, ...exit } of context.ports.runtime.exits({ signal })) {
+    for await (const { id } of context.ports.runtime.exits({ signal })) {
       void context.locks
         .run(`events ${id}`, async () => {
           const container = context.records.containers.get(id);
-          if (!container || container.endTold) return;
-          container.endTold = true;
-          onEnd({ id, oomKilled: exit.oomKilled });
-          container.state = await context.ports.runtime
-            .state(id)
-            .catch(() => ({ status: "stopped" as const, ...exit }));
-          await events.publish(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
+          if (container) await tellEnd(context, events, container);
         })
         .catch(error => context.logger.error("cannot tell of a container's end", { container: id, error }));
     }

@@ -1,6 +1,13 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { OcidError } from "@ocid/base";
-import type { AuthConfig, FilesystemUsageSchema, HandlersOf, ImageSchema, ImageService } from "@ocid/cri-api";
+import {
+  type AuthConfig,
+  type FilesystemUsageSchema,
+  type HandlersOf,
+  ImageSchema,
+  type ImageService,
+} from "@ocid/cri-api";
+import { inChunks } from "./in-chunks.ts";
 import type { FilesystemUsage, PullCredentials, StoredImage } from "./ports.ts";
 import { nowNs, type ServerContext } from "./server-context.ts";
 
@@ -17,7 +24,8 @@ export function imageHandlers(context: ServerContext): HandlersOf<typeof ImageSe
       return { images: (await list(request.filter?.image?.image)).map(toMessage) };
     },
     async *streamImages(request) {
-      yield { images: (await list(request.filter?.image?.image)).map(toMessage) };
+      const all = await list(request.filter?.image?.image);
+      for await (const images of inChunks(ImageSchema, all.map(toMessage))) yield { images };
     },
     async imageStatus(request, { signal }) {
       const image = await images.find(nameOf(request.image?.image), { signal });

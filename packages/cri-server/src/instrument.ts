@@ -1,9 +1,11 @@
+import { once } from "node:events";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
-import type {
-  ServerUnaryCall,
-  ServerWritableStream,
-  sendUnaryData,
-  UntypedServiceImplementation,
+import {
+  Metadata,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type sendUnaryData,
+  type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { codeOf, type Logger, messageOf, OcidError, type Operation, traced } from "@ocid/base";
 import type { CallContext } from "@ocid/cri-api";
@@ -70,12 +72,11 @@ function streaming(name: string, handler: Handler, logger: Logger) {
   return (call: ServerWritableStream<unknown, unknown>) => {
     const { signal, end } = begin(call, name, logger);
     const run = async () => {
+      // Told before the first message, so that the caller knows that it is listened to.
+      call.sendMetadata(new Metadata());
       for await (const message of handler(call.request, { signal }) as AsyncIterable<unknown>) {
-        if (call.write(message) === false)
-          await new Promise<void>(resolve => {
-            call.once("drain", resolve);
-            signal.addEventListener("abort", () => resolve(), { once: true });
-          });
+        if (signal.aborted) break;
+        if (!call.write(message)) await once(call, "drain", { signal }).catch(() => {});
         if (signal.aborted) break;
       }
     };

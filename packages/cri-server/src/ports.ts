@@ -2,6 +2,9 @@ import type { Duplex } from "node:stream";
 import type { ImageConfig, RuntimeProcess, RuntimeResources, RuntimeSpec } from "@ocid/spec";
 import type { SessionStreams } from "@ocid/streaming";
 import type { PodIdMappings } from "./runtime-config/user-namespace.ts";
+import type { ContainerMeasurements, ContainerUsage, NetworkInterfaceUsage } from "./usage-port.ts";
+
+export type * from "./usage-port.ts";
 
 /** What every call of a port takes: cancelled calls leave nothing behind. */
 export interface CallOptions {
@@ -97,6 +100,8 @@ export interface RootfsPort {
     id: string,
     options?: CallOptions,
   ): Promise<{ readonly bytes: number; readonly inodes: number; readonly mountpoint: string }>;
+  /** Writes what a container has added and changed as a tar file, and returns the paths that it has removed. */
+  exportChanges(id: string, file: string, options?: CallOptions): Promise<readonly string[]>;
   /** Mounts an image read-only at a directory of its own, for image volumes; released by `owner`. */
   mountImage(
     request: {
@@ -153,22 +158,6 @@ export interface ExitEvent {
   readonly oomKilled: boolean;
 }
 
-export interface ContainerUsage {
-  readonly timestampNs: bigint;
-  readonly cpuUsageNs: bigint;
-  readonly cpuNanoCores?: bigint;
-  readonly memoryUsageBytes: bigint;
-  readonly memoryWorkingSetBytes: bigint;
-  readonly memoryAvailableBytes?: bigint;
-  readonly memoryRssBytes: bigint;
-  readonly memoryPageFaults: bigint;
-  readonly memoryMajorPageFaults: bigint;
-  readonly swapUsageBytes?: bigint;
-  readonly swapAvailableBytes?: bigint;
-  readonly pids: bigint;
-  readonly pidsLimit?: bigint;
-}
-
 export interface RuntimePort {
   /** The configured handlers, the default one by the empty name too. */
   handlers(): Promise<readonly RuntimeHandlerInfo[]>;
@@ -183,6 +172,18 @@ export interface RuntimePort {
     request: { readonly stopSignal: string; readonly timeoutMs: number },
     options?: CallOptions,
   ): Promise<void>;
+  /**
+   * Writes the state of a running container's processes below `directory`: `checkpoint`, `dump.log`, `stats-dump`. The
+   * container stands still until `then` has ended, and goes on. FAILED_PRECONDITION where the node cannot, or it does
+   * not run.
+   */
+  checkpoint(
+    id: string,
+    request: { readonly directory: string; readonly then: () => Promise<void> },
+    options?: CallOptions,
+  ): Promise<void>;
+  /** The configuration that the container was created with. */
+  specOf(id: string): Promise<RuntimeSpec>;
   /** Removes container, monitor, cgroup and bundle, killing what runs; a repeat is no error. */
   remove(id: string, options?: CallOptions): Promise<void>;
   /** Ids of everything that the shim has on disk, for recovery. */
@@ -203,7 +204,10 @@ export interface RuntimePort {
   attach(id: string, streams: SessionStreams, options?: CallOptions): Promise<void>;
   reopenLog(id: string, options?: CallOptions): Promise<void>;
   updateResources(id: string, resources: RuntimeResources, options?: CallOptions): Promise<void>;
+  /** FAILED_PRECONDITION when it has ended. */
   usage(id: string, options?: CallOptions): Promise<ContainerUsage>;
+  /** FAILED_PRECONDITION when it has ended. */
+  measure(id: string, options?: CallOptions): Promise<ContainerMeasurements>;
   /** The process environment, user and so on that the container was created with, to base an exec on. */
   processOf(id: string): Promise<RuntimeProcess>;
   /** Exits as they happen, from exit files and without polling; ends with the signal. */
@@ -275,19 +279,25 @@ export interface NodePort {
     readonly hugetlb: boolean;
     readonly swap: boolean;
   };
+  /** A directory as a tar file that appears whole or not at all, for its owner alone. */
+  archive(directory: string, file: string, options?: CallOptions): Promise<void>;
+  /** Sets limits of a pod's cgroup, which is made where it is missing. */
+  limitPodCgroup(path: string, resources: RuntimeResources): Promise<void>;
   /** Removes a pod's cgroup with everything below; a repeat is no error. */
   removePodCgroup(cgroupParent: string): Promise<void>;
   /** Lowest oom_score_adj that this process may give to a child. */
   minOomScoreAdj(): number;
+  /** Of a network namespace, loopback left out. */
   networkUsage(netnsPath: string): Promise<readonly NetworkInterfaceUsage[]>;
-}
-
-export interface NetworkInterfaceUsage {
-  readonly name: string;
-  readonly rxBytes: bigint;
-  readonly rxErrors: bigint;
-  readonly txBytes: bigint;
-  readonly txErrors: bigint;
+  /** What a pod's cgroup uses with all below it; undefined when there is none. */
+  cgroupUsage(path: string): Promise<ContainerUsage | undefined>;
+  /** State of the file system that a path lies on. */
+  filesystem(path: string): Promise<{
+    readonly device: string;
+    readonly sizeBytes: bigint;
+    readonly inodes: bigint;
+    readonly inodesFree: bigint;
+  }>;
 }
 
 export interface NetworkRequest {
@@ -313,6 +323,8 @@ export interface NetworkRequest {
 export interface NetworkPort {
   /** Rejects with what is missing when no pod can be given a network. */
   status(options?: CallOptions): Promise<void>;
+  /** Tells the pods' address ranges, `10.0.0.0/16,fd00::/64`; INVALID_ARGUMENT for what is none. */
+  configure(podCidr: string): Promise<void>;
   add(request: NetworkRequest, options?: CallOptions): Promise<{ readonly ips: readonly string[] }>;
   /** Tolerates what is gone: namespace, plugin state, configuration (the cached one is used). */
   remove(request: NetworkRequest, options?: CallOptions): Promise<void>;

@@ -15,7 +15,8 @@ export interface Sandbox {
   readonly id: string;
   readonly name: string;
   phase: "creating" | "ready" | "stopped";
-  readonly config: PodSandboxConfig;
+  /** As it was asked for, with the limits that it has now. */
+  config: PodSandboxConfig;
   readonly handler: string;
   readonly createdAtNs: bigint;
   readonly cgroupParent: string;

@@ -1,35 +1,62 @@
-import { messageOf } from "@ocid/base";
-import { CgroupDriver, ContainerEventType, type HandlersOf, type RuntimeService } from "@ocid/cri-api";
+import {
+  CgroupDriver,
+  ContainerEventType,
+  ContainerSchema,
+  ContainerStatsSchema,
+  type HandlersOf,
+  PodSandboxMetricsSchema,
+  PodSandboxSchema,
+  PodSandboxStatsSchema,
+  type RuntimeService,
+} from "@ocid/cri-api";
 import type { StreamingServer } from "@ocid/streaming";
+import { checkpointContainer } from "./checkpoint/checkpoint-container.ts";
 import { createContainer } from "./container-create.ts";
-import type { ContainerEvents } from "./container-events.ts";
+import { type ContainerEvents, tellEnd } from "./container-events.ts";
 import { removeContainer, startContainer, stopContainer } from "./container-remove.ts";
 import { updateContainerResources } from "./container-resources.ts";
 import { containerStatusResponse, listContainers } from "./container-status.ts";
 import { execSync } from "./exec-sync.ts";
+import { inChunks } from "./in-chunks.ts";
+import { listPodSandboxMetrics, metricDescriptors } from "./metrics/sandbox-metrics.ts";
+import { nodeStatus } from "./node-status.ts";
+import type { CallOptions } from "./ports.ts";
+import { updateSandboxResources } from "./sandbox-resources.ts";
 import { runSandbox } from "./sandbox-run.ts";
 import { listSandboxes, podSandboxStatus } from "./sandbox-status.ts";
 import { removeSandbox, stopSandbox } from "./sandbox-stop.ts";
 import type { ServerContext } from "./server-context.ts";
-import { containerStats, listContainerStats, listPodSandboxStats, podSandboxStats } from "./stats.ts";
+import { containerStats, listContainerStats } from "./stats/container-stats.ts";
+import { listPodSandboxStats, podSandboxStats } from "./stats/sandbox-stats.ts";
 import { issueAttach, issueExec, issuePortForward } from "./streaming-requests.ts";
-
-/** Calls that this server does not answer yet; each says so by name. */
-type Missing =
-  | "updateRuntimeConfig"
-  | "checkpointContainer"
-  | "listMetricDescriptors"
-  | "listPodSandboxMetrics"
-  | "streamPodSandboxMetrics"
-  | "updatePodSandboxResources";
 
 /** The CRI's runtime calls. */
 export function runtimeHandlers(
   context: ServerContext,
   events: ContainerEvents,
   streaming: StreamingServer,
-): Omit<HandlersOf<typeof RuntimeService>, Missing> {
+): HandlersOf<typeof RuntimeService> {
   const { ports, records } = context;
+  const stopPod = async (id: string, options: CallOptions) => {
+    const sandbox = records.findSandbox(id);
+    const wasReady = sandbox?.phase === "ready";
+    await stopSandbox(context, id, options);
+    if (sandbox && wasReady)
+      await events.publishSandbox(context, sandbox, ContainerEventType.CONTAINER_STOPPED_EVENT);
+  };
+  const remove = async (id: string) => {
+    const container = records.findContainer(id);
+    if (!container || container.phase === "creating") return await removeContainer(context, id);
+    // The end is told before the removal, also when the removal is what ends it.
+    await context.locks.run(`events ${container.id}`, async () => {
+      if (container.state.status === "running") {
+        await stopContainer(context, container.id, 0n, {});
+        await tellEnd(context, events, container);
+      }
+      await removeContainer(context, container.id);
+      await events.publish(context, container, ContainerEventType.CONTAINER_DELETED_EVENT);
+    });
+  };
   return {
     async version() {
       return {
@@ -39,43 +66,7 @@ export function runtimeHandlers(
         runtimeApiVersion: "v1",
       };
     },
-    async status(request) {
-      const network = await ports.network.status().then(
-        () => undefined,
-        error => messageOf(error),
-      );
-      const runtime = await ports.runtime
-        .version()
-        .catch(error => ({ name: "", version: "", error: messageOf(error) }));
-      const broken = "error" in runtime ? runtime.error : undefined;
-      return {
-        status: {
-          conditions: [
-            {
-              type: "RuntimeReady",
-              status: broken === undefined,
-              reason: broken === undefined ? "" : "RuntimeNotReady",
-              message: broken ?? "",
-            },
-            {
-              type: "NetworkReady",
-              status: network === undefined,
-              reason: network === undefined ? "" : "NetworkPluginNotReady",
-              message: network ?? "",
-            },
-          ],
-        },
-        runtimeHandlers: (await ports.runtime.handlers()).map(handler => ({
-          name: handler.name,
-          features: {
-            recursiveReadOnlyMounts: handler.recursiveReadOnlyMounts,
-            userNamespaces: handler.userNamespaces,
-          },
-        })),
-        features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: true },
-        info: request.verbose ? { config: JSON.stringify({ runtime, cgroups: ports.node.cgroups() }) } : {},
-      };
-    },
+    status: request => nodeStatus(context, request),
     async runtimeConfig() {
       return {
         linux: {
@@ -85,25 +76,48 @@ export function runtimeHandlers(
       };
     },
 
+    async updateRuntimeConfig(request) {
+      const podCidr = request.runtimeConfig?.networkConfig?.podCidr ?? "";
+      if (podCidr !== "") await ports.network.configure(podCidr);
+      return {};
+    },
+
     async runPodSandbox(request, options) {
-      return { podSandboxId: await runSandbox(context, request, options) };
+      const id = await runSandbox(context, request, options);
+      await events.publishSandbox(
+        context,
+        records.getSandbox(id),
+        ContainerEventType.CONTAINER_CREATED_EVENT,
+        ContainerEventType.CONTAINER_STARTED_EVENT,
+      );
+      return { podSandboxId: id };
     },
     async stopPodSandbox(request, options) {
-      await stopSandbox(context, request.podSandboxId, options);
+      await stopPod(request.podSandboxId, options);
       return {};
     },
     async removePodSandbox(request, options) {
-      await removeSandbox(context, request.podSandboxId, options);
+      const sandbox = records.findSandbox(request.podSandboxId);
+      if (!sandbox) return {};
+      await stopPod(sandbox.id, options);
+      for (const container of records.containersOf(sandbox.id)) await remove(container.id);
+      await removeSandbox(context, sandbox.id, options);
+      await events.publishSandbox(context, sandbox, ContainerEventType.CONTAINER_DELETED_EVENT);
       return {};
     },
     async podSandboxStatus(request) {
       return await podSandboxStatus(context, request);
     },
+    async updatePodSandboxResources(request) {
+      await updateSandboxResources(context, request);
+      return {};
+    },
     async listPodSandbox(request) {
       return { items: [...listSandboxes(context, request)] };
     },
     async *streamPodSandboxes(request) {
-      yield { podSandboxes: [...listSandboxes(context, request)] };
+      for await (const podSandboxes of inChunks(PodSandboxSchema, listSandboxes(context, request)))
+        yield { podSandboxes };
     },
 
     async createContainer(request, options) {
@@ -125,9 +139,7 @@ export function runtimeHandlers(
       return {};
     },
     async removeContainer(request) {
-      const container = records.findContainer(request.containerId);
-      await removeContainer(context, request.containerId);
-      if (container) await events.publish(context, container, ContainerEventType.CONTAINER_DELETED_EVENT);
+      await remove(request.containerId);
       return {};
     },
     async containerStatus(request) {
@@ -137,10 +149,15 @@ export function runtimeHandlers(
       return { containers: [...listContainers(context, request.filter)] };
     },
     async *streamContainers(request) {
-      yield { containers: [...listContainers(context, request.filter)] };
+      for await (const containers of inChunks(ContainerSchema, listContainers(context, request.filter)))
+        yield { containers };
     },
     async updateContainerResources(request, options) {
       await updateContainerResources(context, request, options);
+      return {};
+    },
+    async checkpointContainer(request, options) {
+      await checkpointContainer(context, request, options);
       return {};
     },
     async reopenContainerLog(request) {
@@ -165,19 +182,33 @@ export function runtimeHandlers(
       return { stats: await containerStats(context, records.getContainer(request.containerId)) };
     },
     async listContainerStats(request) {
-      return { stats: [...(await listContainerStats(context, request.filter))] };
+      return { stats: await Array.fromAsync(listContainerStats(context, request.filter)) };
     },
     async *streamContainerStats(request) {
-      yield { containerStats: [...(await listContainerStats(context, request.filter))] };
+      const all = listContainerStats(context, request.filter);
+      for await (const containerStats of inChunks(ContainerStatsSchema, all)) yield { containerStats };
     },
     async podSandboxStats(request) {
       return { stats: await podSandboxStats(context, records.getSandbox(request.podSandboxId)) };
     },
     async listPodSandboxStats(request) {
-      return { stats: [...(await listPodSandboxStats(context, request.filter))] };
+      return { stats: await Array.fromAsync(listPodSandboxStats(context, request.filter)) };
     },
     async *streamPodSandboxStats(request) {
-      yield { podSandboxStats: [...(await listPodSandboxStats(context, request.filter))] };
+      const all = listPodSandboxStats(context, request.filter);
+      for await (const podSandboxStats of inChunks(PodSandboxStatsSchema, all)) yield { podSandboxStats };
+    },
+
+    async listMetricDescriptors() {
+      return { descriptors: metricDescriptors() };
+    },
+    async listPodSandboxMetrics() {
+      return { podMetrics: await Array.fromAsync(listPodSandboxMetrics(context)) };
+    },
+    async *streamPodSandboxMetrics() {
+      const all = listPodSandboxMetrics(context);
+      for await (const podSandboxMetrics of inChunks(PodSandboxMetricsSchema, all))
+        yield { podSandboxMetrics };
     },
   };
 }

@@ -14,6 +14,10 @@ export interface ServerContext {
   readonly locks: KeyedLock;
   readonly bootId: string;
   readonly cdi: CdiRegistry;
+  /** Told once of each container that has ended. */
+  readonly onContainerEnd: (end: { readonly id: string; readonly oomKilled: boolean }) => void;
+  /** Shown in the verbose status. */
+  readonly configuration: object;
 }
 
 export function newId(): string {

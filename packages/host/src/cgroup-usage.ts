@@ -1,5 +1,7 @@
 import type { Cgroup } from "./cgroup.ts";
+import { readDeviceIo } from "./cgroup-io.ts";
 import { type CgroupLayout, detectCgroups } from "./cgroup-layout.ts";
+import { keyed, number, unlimited } from "./cgroup-values.ts";
 
 /** What a cgroup has used; the names follow the CRI's statistics. Undefined where the kernel does not say. */
 export interface CgroupUsage {
@@ -33,7 +35,9 @@ export function readCgroupUsage(
   cgroup: Pick<Cgroup, "read">,
   layout: CgroupLayout = detectCgroups(),
 ): CgroupUsage {
-  return layout.version === 2 ? usageOfV2(cgroup) : usageOfV1(cgroup);
+  const usage = layout.version === 2 ? usageOfV2(cgroup) : usageOfV1(cgroup);
+  const io = ioOf(cgroup, layout);
+  return io === undefined ? usage : { ...usage, io };
 }
 
 /**
@@ -61,12 +65,8 @@ function usageOfV2(cgroup: Pick<Cgroup, "read">): CgroupUsage {
     swapLimit,
     pids: number(cgroup.read("pids", "pids.current")) ?? 0n,
     pidsLimit: number(cgroup.read("pids", "pids.max")),
-    io: ioOfV2(cgroup.read("io", "io.stat")),
   });
 }
-
-/** Above this a limit of version 1 means none: the largest multiple of a page. */
-const unlimited = 1n << 62n;
 
 function usageOfV1(cgroup: Pick<Cgroup, "read">): CgroupUsage {
   const memory = keyed(cgroup.read("memory", "memory.stat"));
@@ -90,44 +90,25 @@ function usageOfV1(cgroup: Pick<Cgroup, "read">): CgroupUsage {
         : undefined,
     pids: number(cgroup.read("pids", "pids.current")) ?? 0n,
     pidsLimit: number(cgroup.read("pids", "pids.max")),
-    io: ioOfV1(
-      cgroup.read("blkio", "blkio.throttle.io_service_bytes_recursive"),
-      cgroup.read("blkio", "blkio.throttle.io_serviced_recursive"),
-    ),
   });
 }
 
-/** Lines `8:0 rbytes=1 wbytes=2 rios=3 wios=4 …` of io.stat. */
-function ioOfV2(text: string | undefined): CgroupIo | undefined {
-  if (text === undefined) return undefined;
-  const sum = (key: string) => total(text.matchAll(new RegExp(`\\b${key}=(\\d+)`, "g")));
-  return { readBytes: sum("rbytes"), writeBytes: sum("wbytes"), reads: sum("rios"), writes: sum("wios") };
-}
-
-/** Lines `8:0 Read 1`, `8:0 Write 2` … */
-function ioOfV1(bytes: string | undefined, operations: string | undefined): CgroupIo | undefined {
-  if (bytes === undefined || operations === undefined) return undefined;
-  const sum = (text: string, kind: string) =>
-    total(text.matchAll(new RegExp(`^\\d+:\\d+ ${kind} (\\d+)$`, "gm")));
+/** All devices together. */
+function ioOf(cgroup: Pick<Cgroup, "read">, layout: CgroupLayout): CgroupIo | undefined {
+  const devices = readDeviceIo(cgroup, layout);
+  if (devices === undefined) return undefined;
+  const sum = (key: keyof CgroupIo) => devices.reduce((total, device) => total + device[key], 0n);
   return {
-    readBytes: sum(bytes, "Read"),
-    writeBytes: sum(bytes, "Write"),
-    reads: sum(operations, "Read"),
-    writes: sum(operations, "Write"),
+    readBytes: sum("readBytes"),
+    writeBytes: sum("writeBytes"),
+    reads: sum("reads"),
+    writes: sum("writes"),
   };
-}
-
-function total(matches: Iterable<RegExpExecArray>): bigint {
-  let sum = 0n;
-  for (const match of matches) sum += BigInt(match[1]!);
-  return sum;
 }
 
 function complete(
   raw: Record<"cpuUsageNs" | "usage" | "inactiveFile" | "rss" | "faults" | "majorFaults" | "pids", bigint> &
-    Record<"limit" | "swap" | "swapLimit" | "pidsLimit", bigint | undefined> & {
-      readonly io: CgroupIo | undefined;
-    },
+    Record<"limit" | "swap" | "swapLimit" | "pidsLimit", bigint | undefined>,
 ): CgroupUsage {
   const workingSet = atLeastZero(raw.usage - raw.inactiveFile);
   return {
@@ -145,20 +126,9 @@ function complete(
       : { swapAvailableBytes: atLeastZero(raw.swapLimit - raw.swap) }),
     pids: raw.pids,
     ...(raw.pidsLimit === undefined ? {} : { pidsLimit: raw.pidsLimit }),
-    ...(raw.io === undefined ? {} : { io: raw.io }),
   };
 }
 
 function atLeastZero(value: bigint): bigint {
   return value < 0n ? 0n : value;
-}
-
-function number(text: string | undefined): bigint | undefined {
-  return text !== undefined && /^\d+\s*$/.test(text) ? BigInt(text.trim()) : undefined;
-}
-
-/** Reader of a file of lines `key value`. */
-function keyed(text: string | undefined): (key: string) => bigint | undefined {
-  const values = new Map((text ?? "").split("\n").map(line => line.split(" ") as [string, string]));
-  return key => number(values.get(key));
 }

@@ -1,5 +1,8 @@
+export { blockDeviceName } from "./block-device.ts";
 export { boundingCapabilities, minOomScoreAdj } from "./capabilities.ts";
 export { type Cgroup, openCgroup } from "./cgroup.ts";
+export { type CgroupDetails, readCgroupDetails } from "./cgroup-details.ts";
+export type { DeviceIo } from "./cgroup-io.ts";
 export { type CgroupLayout, detectCgroups } from "./cgroup-layout.ts";
 export {
   type CgroupPressure,
@@ -46,6 +49,7 @@ export {
   signalProcess,
   waitForProcessEnd,
 } from "./process-state.ts";
+export { type ProcessUsage, readOpenFilesLimit, readProcessUsage } from "./process-usage.ts";
 export { openPseudoTerminal, type PseudoTerminal } from "./pseudo-terminal.ts";
 export {
   cleanEnvironment,

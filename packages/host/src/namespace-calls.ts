@@ -21,9 +21,13 @@ export interface NamespaceReply {
 export interface NetworkInterfaceUsage {
   readonly name: string;
   readonly rxBytes: bigint;
+  readonly rxPackets: bigint;
   readonly rxErrors: bigint;
+  readonly rxDropped: bigint;
   readonly txBytes: bigint;
+  readonly txPackets: bigint;
   readonly txErrors: bigint;
+  readonly txDropped: bigint;
 }
 
 /** Parses /proc/net/dev (proc(5)); loopback is left out. */
@@ -39,8 +43,20 @@ export function parseNetworkUsage(text: string): readonly NetworkInterfaceUsage[
         .slice(at + 1)
         .trim()
         .split(/\s+/);
-      if (at === -1 || name === "lo" || fields.length < 11) return [];
+      if (at === -1 || name === "lo" || fields.length < 12) return [];
       const number = (index: number) => BigInt(fields[index] ?? 0);
-      return [{ name, rxBytes: number(0), rxErrors: number(2), txBytes: number(8), txErrors: number(10) }];
+      return [
+        {
+          name,
+          rxBytes: number(0),
+          rxPackets: number(1),
+          rxErrors: number(2),
+          rxDropped: number(3),
+          txBytes: number(8),
+          txPackets: number(9),
+          txErrors: number(10),
+          txDropped: number(11),
+        },
+      ];
     });
 }

@@ -116,7 +116,17 @@ describe("small parsers", () => {
     const text =
       "Inter-| Receive\n face |bytes\n    lo: 9 9 0 0 0 0 0 0 9 9 0 0 0 0 0 0\n  eth0:1000 5 1 0 0 0 0 0 2000 6 2 0 0 0 0 0\n";
     expect(parseNetworkUsage(text)).toEqual([
-      { name: "eth0", rxBytes: 1000n, rxErrors: 1n, txBytes: 2000n, txErrors: 2n },
+      {
+        name: "eth0",
+        rxBytes: 1000n,
+        rxPackets: 5n,
+        rxErrors: 1n,
+        rxDropped: 0n,
+        txBytes: 2000n,
+        txPackets: 6n,
+        txErrors: 2n,
+        txDropped: 0n,
+      },
     ]);
   });
 

@@ -9,6 +9,8 @@ export interface LayerTarOptions {
   readonly ownerOf?:
     | ((uid: number, gid: number) => { readonly uid: number; readonly gid: number })
     | undefined;
+  /** Leaves out what overlayfs notes of removed files, for archives that are not applied to other layers. */
+  readonly withoutRemoved?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -60,6 +62,7 @@ async function* writeEntry(
   };
   const device = deviceNumbers(stat.rdev);
   if (stat.isCharacterDevice() && device.major === 0 && device.minor === 0) {
+    if (options.withoutRemoved) return;
     const slash = name.lastIndexOf(0x2f);
     // When and by whom a file was removed is no part of the change: the same removal gives the same bytes.
     yield tarHeader({
@@ -83,7 +86,8 @@ async function* writeEntry(
   const xattrs = readXattrs(path, name);
   if (stat.isDirectory()) {
     yield tarHeader({ ...common, type: "directory", name: Buffer.concat([name, Buffer.from("/")]), xattrs });
-    if (hasXattrs && getXattr(path, "trusted.overlay.opaque")?.toString() === "y")
+    const hidesLower = hasXattrs && getXattr(path, "trusted.overlay.opaque")?.toString() === "y";
+    if (hidesLower && !options.withoutRemoved)
       yield tarHeader({ ...common, type: "file", mode: 0, name: join(name, Buffer.from(".wh..wh..opq")) });
   } else if (stat.isSymbolicLink())
     yield tarHeader({

@@ -1,3 +1,4 @@
+export type { ContainerMeasurements, ContainerUsage } from "./container-usage.ts";
 export { openRuntimeShim, type RuntimeShim } from "./runtime-shim.ts";
 export type {
   CallOptions,

@@ -11,21 +11,21 @@ import {
 } from "@ocid/base";
 import {
   type Cgroup,
-  type CgroupUsage,
   findExecutable,
   isRunning,
   minOomScoreAdj,
   openCgroup,
-  readCgroupUsage,
   readOomKills,
   readProcess,
   signalNumber,
   signalProcess,
   waitForProcessEnd,
 } from "@ocid/host";
-import type { RuntimeProcess, RuntimeResources } from "@ocid/spec";
+import type { RuntimeProcess, RuntimeResources, RuntimeSpec } from "@ocid/spec";
 import { attach } from "./attach.ts";
+import { type CheckpointRequest, checkpoint } from "./checkpoint.ts";
 import { type ContainerRecord, ShimFiles } from "./container-files.ts";
+import { type ContainerMeasurements, type ContainerUsage, UsageReader } from "./container-usage.ts";
 import { execSync } from "./exec.ts";
 import { execSession } from "./exec-session.ts";
 import { ExitWatch } from "./exit-watch.ts";
@@ -66,7 +66,7 @@ export class RuntimeShim implements AsyncDisposable {
   readonly #logger: Logger;
   readonly #watch: ExitWatch;
   readonly #locks = new KeyedLock();
-  readonly #cpu = new Map<string, { readonly atNs: bigint; readonly usedNs: bigint }>();
+  readonly #usages = new UsageReader();
 
   /** @internal */
   constructor(options: ShimOptions & { readonly logger?: Logger }) {
@@ -309,18 +309,40 @@ export class RuntimeShim implements AsyncDisposable {
     );
   }
 
-  async usage(id: string): Promise<CgroupUsage & { readonly cpuNanoCores?: bigint }> {
+  /** What it uses; FAILED_PRECONDITION when it has ended. */
+  async usage(id: string): Promise<ContainerUsage> {
+    return this.#usages.read(id, this.#liveCgroup(this.#files.getRecord(id)));
+  }
+
+  /** What monitoring wants of it; FAILED_PRECONDITION when it has ended. */
+  async measure(id: string): Promise<ContainerMeasurements> {
     const record = this.#files.getRecord(id);
+    return await this.#usages.measure(id, this.#liveCgroup(record), record.init?.pid);
+  }
+
+  #liveCgroup(record: ContainerRecord): Cgroup {
     const cgroup = cgroupFor(record);
     if (!cgroup?.exists())
-      throw new OcidError("FAILED_PRECONDITION", `container ${id} has no cgroup any more; it has ended`);
-    const usage = readCgroupUsage(cgroup);
-    const before = this.#cpu.get(id);
-    this.#cpu.set(id, { atNs: usage.timestampNs, usedNs: usage.cpuUsageNs });
-    const elapsed = before ? usage.timestampNs - before.atNs : 0n;
-    return elapsed > 0n && before
-      ? { ...usage, cpuNanoCores: ((usage.cpuUsageNs - before.usedNs) * 1_000_000_000n) / elapsed }
-      : usage;
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `container ${record.id} has no cgroup any more; it has ended`,
+      );
+    return cgroup;
+  }
+
+  /**
+   * Writes the state of a running container's processes below a directory; the container stands still until `then` has
+   * ended, and goes on. FAILED_PRECONDITION where the node cannot (no criu, or criu's own reason), or it does not run.
+   */
+  async checkpoint(id: string, request: CheckpointRequest, options: CallOptions = {}): Promise<void> {
+    const runtime = await this.#runtimeOfRunning(id);
+    await checkpoint(runtime, id, request, options);
+  }
+
+  /** The configuration that the container was created with. */
+  async specOf(id: string): Promise<RuntimeSpec> {
+    this.#files.getRecord(id);
+    return this.#files.readSpec(id);
   }
 
   /** How the container's first process was set up, to base an exec on. */
@@ -377,7 +399,7 @@ export class RuntimeShim implements AsyncDisposable {
     // Last, so that an interrupted removal still shows a container that has ended.
     rmSync(files.exit, { force: true });
     this.#watch.forget(id);
-    this.#cpu.delete(id);
+    this.#usages.forget(id);
   }
 }
 

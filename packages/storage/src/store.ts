@@ -336,11 +336,16 @@ export class Store implements AsyncDisposable {
   /**
    * What a container has changed, as an uncompressed layer: the same changes give the same bytes. FAILED_PRECONDITION
    * for one of another program whose changes lie on the disk in pieces (`redirect_dir`, `metacopy`).
+   * `withoutRemoved` leaves the marks of removed files out, which `containerChanges` tells of.
    */
-  openContainerDiff(id: string, options: CallOptions = {}): AsyncIterable<Uint8Array> {
+  openContainerDiff(
+    id: string,
+    options: CallOptions & { readonly withoutRemoved?: boolean } = {},
+  ): AsyncIterable<Uint8Array> {
     const { layerId, idMappings } = this.#getContainer(id);
     return createLayerTar(join(this.#parts.layout.overlay, layerId, "diff"), {
       signal: options.signal,
+      withoutRemoved: options.withoutRemoved,
       ownerOf:
         idMappings &&
         ((uid, gid) => ({

@@ -51,6 +51,8 @@ export interface DaemonOptions {
   readonly policy?: object;
   /** The only file of registries.d; default: the machine's. */
   readonly signatureStores?: (root: string) => string;
+  /** Flags beside those that every test has, and directories that programs are looked for in first. */
+  readonly prepare?: (root: string) => { readonly flags?: readonly string[]; readonly path?: string };
 }
 
 export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise<DaemonUnderTest> {
@@ -93,6 +95,7 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
     mkdirSync(join(home, ".config/containers/registries.d"), { recursive: true });
     writeFileSync(join(home, ".config/containers/registries.d/test.yaml"), options.signatureStores(root));
   }
+  const prepared = options.prepare?.(root) ?? {};
   const socket = join(root, "ocid.sock");
   const log = join(root, "ocid.log");
   let child: ChildProcess | undefined;
@@ -135,6 +138,7 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
         "--log-level",
         "debug",
         ...(options.policy ? ["--signature-policy", join(root, "policy.json")] : []),
+        ...(prepared.flags ?? []),
       ];
       const program = join(repository, "apps/ocid/dist/ocid");
       if (!existsSync(program)) throw new Error(`${program} is not built; run npm run build`);
@@ -144,6 +148,7 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
           ...process.env,
           ...(options.signatureStores ? { HOME: home } : {}),
           CONTAINERS_REGISTRIES_CONF: join(root, "registries.conf"),
+          PATH: [prepared.path, process.env["PATH"]].filter(Boolean).join(":"),
         },
       });
       for (let attempt = 0; !readFileSync(log, "utf8").includes("message=ready"); attempt++) {

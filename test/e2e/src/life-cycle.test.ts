@@ -72,13 +72,6 @@ describe("the daemon", () => {
     expect(statSync(join(daemon.root, "ocid.sock")).mode & 0o777).toBe(0o600);
   });
 
-  test("answers by name what it does not do yet", async () => {
-    await expect(daemon.runtime.checkpointContainer({ containerId: "x" })).rejects.toMatchObject({
-      code: "UNIMPLEMENTED",
-      message: expect.stringContaining("CheckpointContainer"),
-    });
-  });
-
   test("refuses a second one on its socket", async () => {
     const { spawnSync } = await import("node:child_process");
     const program = join(import.meta.dirname, "../../../apps/ocid/dist/ocid");

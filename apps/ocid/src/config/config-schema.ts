@@ -105,6 +105,14 @@ export const settings = [
     meaning: "directories in which CNI plugins are looked for",
   },
   {
+    key: "network.config_template",
+    type: "string",
+    mayBeEmpty: true,
+    flag: "cni-config-template",
+    meaning:
+      "template of a CNI network configuration, filled when the kubelet tells the pods' address ranges",
+  },
+  {
     key: "image.pinned",
     type: "strings",
     reloads: true,
@@ -194,7 +202,11 @@ export interface Config {
   };
   /** Runtime handlers by name, `[runtimes.NAME]`. */
   readonly runtimes: Readonly<Record<string, RuntimeConfig>>;
-  readonly network: { readonly config_dir: string; readonly plugin_dirs: readonly string[] };
+  readonly network: {
+    readonly config_dir: string;
+    readonly plugin_dirs: readonly string[];
+    readonly config_template: string;
+  };
   readonly image: {
     readonly pinned: readonly string[];
     readonly parallel_layers: number;
@@ -228,7 +240,11 @@ export const defaultConfig: Config = {
     cdi_spec_dirs: ["/etc/cdi", "/var/run/cdi"],
   },
   runtimes: { runc: { path: "runc" } },
-  network: { config_dir: "/etc/cni/net.d", plugin_dirs: ["/opt/cni/bin", "/usr/lib/cni"] },
+  network: {
+    config_dir: "/etc/cni/net.d",
+    plugin_dirs: ["/opt/cni/bin", "/usr/lib/cni"],
+    config_template: "",
+  },
   image: { pinned: [], parallel_layers: 0, signature_policy: "", signature_policy_dir: "" },
   log: { level: "info", format: "logfmt" },
   metrics: { listen: "" },

@@ -1,0 +1,54 @@
+import { ContainerEventType } from "@ocid/cri-api";
+import { expect, test } from "vitest";
+import { ContainerEvents } from "./container-events.ts";
+import type { Sandbox } from "./records.ts";
+import type { ServerContext } from "./server-context.ts";
+
+const sandbox = {
+  id: "pod",
+  phase: "ready",
+  ips: [],
+  createdAtNs: 1n,
+  handler: "",
+  config: { labels: {}, annotations: {} },
+} as unknown as Sandbox;
+const context = { records: { containersOf: () => [] } } as unknown as ServerContext;
+const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT } = ContainerEventType;
+
+test("every listener gets every event in order, from when it began to listen", async () => {
+  const events = new ContainerEvents();
+  const controller = new AbortController();
+  await events.publishSandbox(context, sandbox, CONTAINER_CREATED_EVENT);
+  const listeners = [events.listen(controller.signal), events.listen(controller.signal)];
+  await events.publishSandbox(context, sandbox, CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT);
+  for (const listener of listeners)
+    for (const type of [CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT])
+      expect((await listener.next()).value).toMatchObject({
+        containerId: "pod",
+        containerEventType: type,
+        podSandboxStatus: { id: "pod" },
+      });
+  expect(events.waiting).toBe(0);
+  const last = listeners.map(listener => listener.next());
+  controller.abort();
+  for (const end of last) expect(await end).toEqual({ done: true, value: undefined });
+});
+
+test("a listener that does not keep up loses what waits, is told so, and holds nobody else up", async () => {
+  const events = new ContainerEvents();
+  const { signal } = new AbortController();
+  const slow = events.listen(signal);
+  const quick = events.listen(signal);
+  let taken = 0;
+  for (let count = 0; count < 1001; count++) {
+    await events.publishSandbox(context, sandbox, CONTAINER_STARTED_EVENT);
+    if (!(await quick.next()).done) taken++;
+  }
+  expect(taken).toBe(1001);
+  expect(events.waiting).toBe(0);
+  await expect(slow.next()).rejects.toMatchObject({
+    code: "RESOURCE_EXHAUSTED",
+    message: expect.stringContaining("list what there is"),
+  });
+  expect(await slow.next()).toEqual({ done: true, value: undefined });
+});
