@@ -14,6 +14,9 @@ import {
   tempRoot,
 } from "@ocid/testkit";
 
+/** By how much this machine is slower than others; it stretches all waits. */
+const patience = Number(process.env["OCID_E2E_PATIENCE"] ?? 1);
+
 const repository = join(import.meta.dirname, "../../..");
 
 /** The built daemon on a store, a socket and a network of its own, with a real registry beside it. */
@@ -46,7 +49,12 @@ export interface DaemonUnderTest extends AsyncDisposable {
   };
 }
 
-export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
+export interface DaemonUnderTestOptions {
+  /** Its configuration file (TOML), to which flags are added. Default: what OCID_E2E_CONFIG has, by which a lane runs all with another runtime. */
+  readonly config?: string;
+}
+
+export async function startDaemonUnderTest(options: DaemonUnderTestOptions = {}): Promise<DaemonUnderTest> {
   const leaks = leakCheck();
   const directory = tempRoot("e2e-");
   const root = directory.path;
@@ -80,6 +88,7 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
     join(root, "registries.conf"),
     `[[registry]]\nlocation = "${registry.host}"\ninsecure = true\n`,
   );
+  writeFileSync(join(root, "ocid.conf"), options.config ?? process.env["OCID_E2E_CONFIG"] ?? "");
   const socket = join(root, "ocid.sock");
   const log = join(root, "ocid.log");
   let child: ChildProcess | undefined;
@@ -103,6 +112,8 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
       writeFileSync(log, "");
       const fd = openSync(log, "a");
       const flags = [
+        "--config",
+        join(root, "ocid.conf"),
         "--root",
         join(root, "r"),
         "--runroot",
@@ -129,7 +140,7 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
         env: { ...process.env, CONTAINERS_REGISTRIES_CONF: join(root, "registries.conf") },
       });
       for (let attempt = 0; !readFileSync(log, "utf8").includes("message=ready"); attempt++) {
-        if (attempt === 400 || child.exitCode !== null)
+        if (attempt === 400 * patience || child.exitCode !== null)
           throw new Error(`ocid did not start:\n${readFileSync(log, "utf8")}`);
         await sleep(25);
       }
@@ -171,7 +182,7 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
       await registry[Symbol.asyncDispose]();
       execFileSync("sh", ["-c", `ip link del ${bridge} 2>/dev/null || true`]);
       directory.remove();
-      await leaks.expectClean();
+      await leaks.expectClean(5_000 * patience);
     },
   };
   await daemon.start();
@@ -192,7 +203,7 @@ async function pushBusybox(directory: string, image: string): Promise<void> {
 export async function eventually(
   what: string,
   check: () => Promise<boolean> | boolean,
-  timeoutMs = 15_000,
+  timeoutMs = 15_000 * patience,
 ): Promise<void> {
   for (const end = Date.now() + timeoutMs; ; ) {
     if (await check()) return;
