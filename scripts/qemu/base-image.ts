@@ -50,10 +50,13 @@ TasksMax=infinity
 
 /** Files of the guest beside those of its packages; a value of undefined masks a unit. */
 const files: Readonly<Record<string, string | undefined>> = {
-  "etc/fstab": "LABEL=root / ext4 defaults 0 1\nLABEL=repo /repo ext4 defaults 0 0\n",
+  "etc/fstab": "LABEL=root / ext4 defaults 0 1\nLABEL=repo /repo ext4 x-systemd.device-timeout=30min 0 0\n",
   "etc/hostname": "lane\n",
   "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 lane\n",
   "etc/systemd/system/lane.service": service,
+  // Nobody sits at the console: a boot that fails ends.
+  "etc/systemd/system/emergency.service":
+    "[Service]\nType=oneshot\nExecStart=/bin/systemctl poweroff --force\n",
   "etc/systemd/system/serial-getty@ttyS0.service": undefined,
 };
 

@@ -108,7 +108,10 @@ export function systemCallNumber(name: NumberedCall, architecture: string = proc
   const numbers: Readonly<Record<string, number>> =
     name in perThread
       ? perThread[name as keyof typeof perThread][0]
-      : { x64: numbered[name as keyof typeof numbered][0], arm64: numbered[name as keyof typeof numbered][0] };
+      : {
+          x64: numbered[name as keyof typeof numbered][0],
+          arm64: numbered[name as keyof typeof numbered][0],
+        };
   const number = numbers[architecture];
   if (number === undefined)
     throw new OcidError(

@@ -6,9 +6,17 @@ const look = (code: number, text: string) => () => refuseRuntimeFailure(code, Bu
 
 describe("what a runtime says when it cannot start a command", () => {
   test.each([
-    ["runc", 255, 'time="…" level=error msg="exec failed: unable to start container process: exec: \\"/no/such\\": no such file or directory"'],
+    [
+      "runc",
+      255,
+      'time="…" level=error msg="exec failed: unable to start container process: exec: \\"/no/such\\": no such file or directory"',
+    ],
     ["crun", 255, "executable file `/no/such` not found in $PATH: No such file or directory\n"],
-    ["runsc", 128, 'executing processes for container: executing command "/no/such" in sandbox: failed to load /no/such: no such file or directory\n'],
+    [
+      "runsc",
+      128,
+      'executing processes for container: executing command "/no/such" in sandbox: failed to load /no/such: no such file or directory\n',
+    ],
   ])("%s: is NOT_FOUND", (_, code, text) => {
     expect(look(code, text)).toThrow(expect.objectContaining({ code: "NOT_FOUND" }));
   });
