@@ -1,8 +1,18 @@
 import { defineConfig } from "vitest/config";
 
+// Slow machines (guests under emulation) are given more time.
+const patience = Number(process.env["OCID_E2E_PATIENCE"] ?? 1);
+
 // Two projects: `unit` needs neither root nor a network; `integration` drives the real parts and runs one file at
 // a time, because mounts, namespaces and cgroups of the machine are shared.
 const conditions = ["@ocid/source", "node", "import", "default"];
+
+const oneAtATime = {
+  fileParallelism: false,
+  pool: "forks" as const,
+  testTimeout: 120_000 * patience,
+  hookTimeout: 120_000 * patience,
+};
 
 export default defineConfig({
   ssr: { resolve: { conditions, externalConditions: conditions } },
@@ -27,12 +37,18 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["packages/*/test/**/*.test.ts", "apps/*/test/**/*.test.ts", "test/e2e/src/**/*.test.ts"],
-          fileParallelism: false,
-          pool: "forks",
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          ...oneAtATime,
         },
       },
+      // Needs a node of its own (CONTRIBUTING.md, "The lane under qemu").
+      ...(process.env["OCID_LANE"]
+        ? [
+            {
+              extends: true as const,
+              test: { name: "lane", include: ["test/e2e/lane/**/*.test.ts"], ...oneAtATime },
+            },
+          ]
+        : []),
     ],
   },
 });

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes a bare Debian machine ready: the packages of Debian that the project drives, then npm's, both only where
 # something is missing. Safe to run again and again; prints only what it changes. With --tests also the programs that
-# tests compare with.
+# tests compare with, with --qemu those of the lane under qemu.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$here"
@@ -23,6 +23,8 @@ need /bin/busybox busybox-static
 need iptables iptables
 need ip iproute2
 if [ "${1:-}" = --tests ]; then
+  need crun crun
+  need runsc runsc
   need skopeo skopeo
   need podman podman
   need buildah buildah
@@ -32,6 +34,11 @@ if [ "${1:-}" = --tests ]; then
   need nsenter util-linux
   need python3 python3
   need gpg gnupg
+fi
+if [ "${1:-}" = --qemu ]; then
+  need qemu-system-x86_64 qemu-system-x86
+  need mmdebstrap mmdebstrap
+  need mke2fs e2fsprogs
 fi
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 if [ -n "${missing# }" ]; then

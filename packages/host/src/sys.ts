@@ -74,7 +74,8 @@ const perThread = {
   setresuid: [{ x64: 117, arm64: 147 }, "int real, int effective, int saved"],
 } as const;
 
-type CallName = keyof typeof prototypes | keyof typeof numbered | keyof typeof perThread;
+type NumberedCall = keyof typeof numbered | keyof typeof perThread;
+type CallName = keyof typeof prototypes | NumberedCall;
 
 const bound = new Map<CallName, NativeFunction>();
 let library: { func(prototype: string): NativeFunction } | undefined;
@@ -95,21 +96,29 @@ export function callRaw(name: CallName, ...values: readonly unknown[]): number {
 function bind(name: CallName): NativeFunction {
   library ??= koffi().load("libc.so.6");
   if (name in prototypes) return library.func(prototypes[name as keyof typeof prototypes]);
-  const [number, parameters] =
-    name in perThread ? ofMachine(name as keyof typeof perThread) : numbered[name as keyof typeof numbered];
+  const numberedName = name as NumberedCall;
+  const number = systemCallNumber(numberedName);
+  const [, parameters] = { ...numbered, ...perThread }[numberedName];
   const native = library.func(`long syscall(long number, ${parameters})`);
   return (...values) => native(number, ...values);
 }
 
-function ofMachine(name: keyof typeof perThread): readonly [number: number, parameters: string] {
-  const [numbers, parameters] = perThread[name];
-  const number = (numbers as Readonly<Record<string, number>>)[process.arch];
+/** The number of a call that is made by number, on x86-64 (`x64`) or arm64. */
+export function systemCallNumber(name: NumberedCall, architecture: string = process.arch): number {
+  const numbers: Readonly<Record<string, number>> =
+    name in perThread
+      ? perThread[name as keyof typeof perThread][0]
+      : {
+          x64: numbered[name as keyof typeof numbered][0],
+          arm64: numbered[name as keyof typeof numbered][0],
+        };
+  const number = numbers[architecture];
   if (number === undefined)
     throw new OcidError(
       "UNIMPLEMENTED",
-      `system call ${name} on processor ${process.arch} (known: x64, arm64)`,
+      `system call ${name} on processor ${architecture} (known: x64, arm64)`,
     );
-  return [number, parameters];
+  return number;
 }
 
 /** The errno of the last failed call of this thread. */

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { OcidError, wrapError, writeAtomic } from "@ocid/base";
 import type { ProcessIdentity } from "@ocid/host";
@@ -16,6 +16,8 @@ export interface ContainerRecord {
   /** From the root of each hierarchy. */
   readonly cgroupPath: string | undefined;
   readonly monitorCgroupPath: string | undefined;
+  /** A fifo that is there until the container is started, where its runtime makes one (runc, crun). */
+  readonly startFifo?: string | undefined;
 }
 
 /** Paths of everything that belongs to a container on disk. */
@@ -30,6 +32,8 @@ export interface ContainerFiles {
   /** Written by the monitor when the container has ended. */
   readonly exit: string;
   readonly oom: string;
+  /** Made by the shim once a container was started whose runtime does not show it by itself. */
+  readonly started: string;
   readonly attachSocket: string;
 }
 
@@ -61,6 +65,7 @@ export class ShimFiles {
       control: join(bundle, "ctl"),
       exit: join(this.exits, id),
       oom: join(directory, "oom"),
+      started: join(directory, "started"),
       attachSocket: join(this.sockets, id, "attach"),
     };
   }
@@ -98,6 +103,10 @@ export class ShimFiles {
   async writeRecord(record: ContainerRecord): Promise<void> {
     const init = record.init && { pid: record.init.pid, startTime: record.init.startTime.toString() };
     await writeAtomic(this.of(record.id).record, JSON.stringify({ ...record, init }));
+  }
+
+  noteStarted(id: string): void {
+    writeFileSync(this.of(id).started, "", { mode: 0o600 });
   }
 
   readSpec(id: string): RuntimeSpec {

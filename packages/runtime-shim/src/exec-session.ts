@@ -1,18 +1,15 @@
-import { randomBytes } from "node:crypto";
-import { rmSync } from "node:fs";
-import { join } from "node:path";
 import { writeAtomic } from "@ocid/base";
 import { cleanEnvironment, openPseudoTerminal, type SpawnedProcess, spawnProcess } from "@ocid/host";
 import type { RuntimeProcess } from "@ocid/spec";
-import type { ContainerFiles, ShimFiles } from "./container-files.ts";
-import { killSession, refuseRuntimeFailure, runtimeEndMs } from "./exec.ts";
+import type { ContainerFiles } from "./container-files.ts";
+import { runtimeEndMs } from "./exec.ts";
+import { execCommand, refuseRuntimeFailure } from "./exec-command.ts";
 import type { InstalledRuntime } from "./runtimes.ts";
 import { SessionPump } from "./session-pump.ts";
 import type { CallOptions, SessionStreams } from "./types.ts";
 
 /** Runs a process in a container with a client's streams, with or without a terminal, to its end. */
 export async function execSession(
-  shim: ShimFiles,
   files: ContainerFiles,
   runtime: InstalledRuntime,
   id: string,
@@ -21,43 +18,31 @@ export async function execSession(
   options: CallOptions,
 ): Promise<{ readonly exitCode: number }> {
   options.signal?.throwIfAborted();
-  const session = join(files.directory, `exec-${randomBytes(8).toString("hex")}`);
-  const processFile = `${session}.json`;
-  const pidFile = `${session}.pid`;
-  await writeAtomic(processFile, JSON.stringify(process));
-  const argv = [
-    ...[runtime.path, "--root", runtime.root, "exec", "--process", processFile, "--pid-file", pidFile],
-    ...(process.terminal ? ["--tty"] : []),
-    id,
-  ];
+  using command = execCommand(files, runtime, id, process.terminal === true);
+  await writeAtomic(command.processFile, JSON.stringify(process));
+  const running = process.terminal
+    ? startOnTerminal(runtime.path, command.argv, streams)
+    : startOnPipes(runtime.path, command.argv, streams);
+  let impatience: NodeJS.Timeout | undefined;
+  const abort = () => {
+    // The runtime waits for what it has started: by its end nothing of the session is left, not even a zombie.
+    if (!command.kill()) running.child.kill("SIGKILL");
+    else impatience ??= setTimeout(() => running.child.kill("SIGKILL"), runtimeEndMs);
+    for (const pipe of running.child.stdio) pipe?.destroy();
+  };
+  options.signal?.addEventListener("abort", abort, { once: true });
+  if (options.signal?.aborted) abort();
   try {
-    const running = process.terminal
-      ? startOnTerminal(runtime.path, argv, streams)
-      : startOnPipes(runtime.path, argv, streams);
-    let impatience: NodeJS.Timeout | undefined;
-    const abort = () => {
-      // The runtime waits for what it has started: by its end nothing of the session is left, not even a zombie.
-      if (!killSession(shim, pidFile)) running.child.kill("SIGKILL");
-      else impatience ??= setTimeout(() => running.child.kill("SIGKILL"), runtimeEndMs);
-      for (const pipe of running.child.stdio) pipe?.destroy();
-    };
-    options.signal?.addEventListener("abort", abort, { once: true });
-    if (options.signal?.aborted) abort();
-    try {
-      const end = await running.child.exited;
-      for (const pump of running.outputs) await pump.finish();
-      options.signal?.throwIfAborted();
-      const exitCode = end.code ?? 128 + 9;
-      refuseRuntimeFailure(exitCode, running.outputs.at(-1)!.tail, { process });
-      return { exitCode };
-    } finally {
-      clearTimeout(impatience);
-      options.signal?.removeEventListener("abort", abort);
-      running.release();
-    }
+    const end = await running.child.exited;
+    for (const pump of running.outputs) await pump.finish();
+    options.signal?.throwIfAborted();
+    const exitCode = end.code ?? 128 + 9;
+    refuseRuntimeFailure(exitCode, running.outputs.at(-1)!.tail, { process });
+    return { exitCode };
   } finally {
-    rmSync(processFile, { force: true });
-    rmSync(pidFile, { force: true });
+    clearTimeout(impatience);
+    options.signal?.removeEventListener("abort", abort);
+    running.release();
   }
 }
 

@@ -12,17 +12,19 @@ import type { Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { OcidError, traced } from "@ocid/base";
 import { type Cgroup, openCgroup, spawnProcess } from "@ocid/host";
+import type { ContainerCgroups } from "./container-cgroups.ts";
 import type { ContainerFiles, ShimFiles } from "./container-files.ts";
+import { monitorCommand } from "./monitor-command.ts";
+import type { InstalledRuntime } from "./runtimes.ts";
 import type { LaunchRequest } from "./types.ts";
 
 export interface MonitorRequest {
   readonly conmonPath: string;
-  readonly runtimePath: string;
-  readonly runtimeArguments: readonly string[];
-  readonly systemdCgroup: boolean;
+  readonly runtime: InstalledRuntime;
   readonly launch: LaunchRequest;
-  /** Where the monitor goes, so that it is not counted with us and survives us. */
-  readonly cgroupPath: string | undefined;
+  readonly cgroups: ContainerCgroups;
+  /** Needed where systemd makes the cgroups. */
+  readonly systemdRunPath: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -38,7 +40,7 @@ export async function launchMonitor(
   files: ContainerFiles,
   request: MonitorRequest,
 ): Promise<{ readonly pid: number }> {
-  const attributes = { runtime: request.runtimePath, container: request.launch.id, bundle: files.bundle };
+  const attributes = { runtime: request.runtime.name, container: request.launch.id, bundle: files.bundle };
   return await traced({ name: "runtime.create", attributes }, () => createContainer(shim, files, request));
 }
 
@@ -47,12 +49,11 @@ async function createContainer(
   files: ContainerFiles,
   request: MonitorRequest,
 ): Promise<{ readonly pid: number }> {
-  const { launch } = request;
+  const { launch, cgroups } = request;
   mkdirSync(shim.sockets, { recursive: true, mode: 0o700 });
   if (launch.logPath !== undefined) mkdirSync(dirname(launch.logPath), { recursive: true, mode: 0o755 });
   const child = spawnProcess({
-    path: request.conmonPath,
-    argv: ["conmon", ...monitorArguments(shim, files, request)],
+    ...monitorCommand(shim, files, request),
     env: {
       PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
       _OCI_SYNCPIPE: String(syncFd),
@@ -67,7 +68,8 @@ async function createContainer(
   try {
     const said = firstLine(sync!);
     const complained = tail(stderr!);
-    if (request.cgroupPath !== undefined) await moveToCgroup(openCgroup(request.cgroupPath), child.pid);
+    if (cgroups.monitor !== undefined && !cgroups.monitorScope)
+      await moveToCgroup(openCgroup(cgroups.monitor), child.pid);
     start!.end(Buffer.from([0]));
     const end = await child.exited;
     request.signal?.throwIfAborted();
@@ -82,27 +84,6 @@ async function createContainer(
     request.signal?.removeEventListener("abort", abort);
     for (const pipe of child.stdio) pipe?.destroy();
   }
-}
-
-function monitorArguments(
-  shim: ShimFiles,
-  files: ContainerFiles,
-  { launch, runtimePath, runtimeArguments, systemdCgroup }: MonitorRequest,
-): readonly string[] {
-  const log = launch.logPath === undefined ? "none" : `k8s-file:${launch.logPath}`;
-  const terminal = launch.spec.process.terminal === true;
-  return [
-    ...["--cid", launch.id, "--cuuid", launch.id, "--name", launch.name],
-    ...["--bundle", files.bundle, "--runtime", runtimePath],
-    ...runtimeArguments.flatMap(argument => ["--runtime-arg", argument]),
-    ...["--exit-dir", shim.exits, "--persist-dir", files.directory, "--socket-dir-path", shim.sockets],
-    ...["--container-pidfile", files.pidFile, "--conmon-pidfile", files.monitorPidFile],
-    ...["--log-path", log, "--log-level", "warning", "--no-sync-log"],
-    ...(systemdCgroup ? ["--systemd-cgroup"] : []),
-    ...(terminal ? ["--terminal"] : []),
-    ...(launch.stdin ? ["--stdin"] : []),
-    ...(launch.stdin && !launch.stdinOnce ? ["--leave-stdin-open"] : []),
-  ];
 }
 
 async function moveToCgroup(cgroup: Cgroup, pid: number): Promise<void> {

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import {
   KeyedLock,
   type Logger,
@@ -24,6 +24,7 @@ import {
 import type { RuntimeProcess, RuntimeResources, RuntimeSpec } from "@ocid/spec";
 import { attach } from "./attach.ts";
 import { type CheckpointRequest, checkpoint } from "./checkpoint.ts";
+import { containerCgroups } from "./container-cgroups.ts";
 import { type ContainerRecord, ShimFiles } from "./container-files.ts";
 import { type ContainerMeasurements, type ContainerUsage, UsageReader } from "./container-usage.ts";
 import { execSync } from "./exec.ts";
@@ -32,7 +33,7 @@ import { ExitWatch } from "./exit-watch.ts";
 import { launchMonitor, protectFromOom, tellMonitor } from "./monitor.ts";
 import { giveStdio } from "./pod-stdio.ts";
 import type { RuntimeFeatures } from "./runtime-features.ts";
-import { type InstalledRuntime, Runtimes, runRuntime } from "./runtimes.ts";
+import { hasRuntimeState, type InstalledRuntime, Runtimes, runRuntime, runtimeStatus } from "./runtimes.ts";
 import type {
   CallOptions,
   ContainerState,
@@ -61,7 +62,6 @@ export async function openRuntimeShim(
 export class RuntimeShim implements AsyncDisposable {
   readonly #files: ShimFiles;
   readonly #runtimes: Runtimes;
-  readonly #conmonPath: string;
   readonly #systemd: boolean;
   readonly #logger: Logger;
   readonly #watch: ExitWatch;
@@ -72,8 +72,12 @@ export class RuntimeShim implements AsyncDisposable {
   constructor(options: ShimOptions & { readonly logger?: Logger }) {
     this.#files = new ShimFiles(options.stateDir);
     mkdirSync(this.#files.containers, { recursive: true, mode: 0o700 });
-    this.#runtimes = new Runtimes(options.runtimes, options.defaultRuntime, this.#files.runtimes);
-    this.#conmonPath = options.conmonPath;
+    this.#runtimes = new Runtimes(
+      options.runtimes,
+      options.defaultRuntime,
+      this.#files.runtimes,
+      options.conmonPath,
+    );
     this.#systemd = options.cgroupDriver === "systemd";
     this.#logger = options.logger ?? silentLogger;
     this.#watch = new ExitWatch(this.#files);
@@ -114,25 +118,19 @@ export class RuntimeShim implements AsyncDisposable {
     return await this.#locks.run(launch.id, async () => {
       const files = this.#files.of(launch.id);
       const runtime = this.#runtimes.get(launch.runtimeHandler);
-      const conmonPath = findExecutable(this.#conmonPath);
-      if (conmonPath === undefined)
-        throw new OcidError(
-          "FAILED_PRECONDITION",
-          `${this.#conmonPath} is not installed; install conmon or set runtime.conmon`,
-        );
+      const conmonPath = this.#runtimes.conmonPath(runtime.name);
+      const systemdRunPath = this.#systemd ? findSystemdRun() : undefined;
       if (existsSync(files.directory))
         throw new OcidError("ALREADY_EXISTS", `container ${launch.id} exists already`);
-      const parent = dirname(launch.spec.linux.cgroupsPath ?? "/");
-      const monitorCgroupPath =
-        this.#systemd || parent === "/" ? undefined : join(parent, `conmon-${launch.id}`);
+      const cgroups = containerCgroups(launch.id, launch.spec.linux.cgroupsPath, this.#systemd);
       const record: ContainerRecord = {
         id: launch.id,
         handler: runtime.name,
         phase: "creating",
         logPath: launch.logPath,
         init: undefined,
-        cgroupPath: this.#systemd ? undefined : launch.spec.linux.cgroupsPath,
-        monitorCgroupPath,
+        cgroupPath: cgroups.container,
+        monitorCgroupPath: cgroups.monitor,
       };
       try {
         mkdirSync(files.bundle, { recursive: true, mode: 0o700 });
@@ -143,22 +141,23 @@ export class RuntimeShim implements AsyncDisposable {
         this.#watch.forget(launch.id);
         const { pid } = await launchMonitor(this.#files, files, {
           conmonPath,
-          runtimePath: runtime.path,
-          runtimeArguments: [`--root=${runtime.root}`],
-          systemdCgroup: this.#systemd,
+          systemdRunPath,
+          runtime,
           launch,
-          cgroupPath: monitorCgroupPath,
+          cgroups,
           signal: options.signal,
         });
         giveStdio(pid, launch.spec);
         const monitor = this.#files.readPid(files.monitorPidFile);
         if (monitor !== undefined) protectFromOom(monitor, Math.max(-999, minOomScoreAdj()));
         const process = readProcess(pid);
+        const startFifo = join(runtime.root, launch.id, "exec.fifo");
         await this.#files.writeRecord({
           ...record,
           phase: "created",
           init: process && { pid, startTime: process.startTime },
           cgroupPath: record.cgroupPath ?? cgroupOf(pid),
+          startFifo: existsSync(startFifo) ? startFifo : undefined,
         });
         return { pid };
       } catch (error) {
@@ -183,6 +182,7 @@ export class RuntimeShim implements AsyncDisposable {
           `container ${id} cannot be started: it is ${state.status}`,
         );
       await runRuntime(this.#runtimes.get(record.handler), ["start", id], options);
+      if (record.startFifo === undefined) this.#files.noteStarted(id);
     });
   }
 
@@ -197,7 +197,7 @@ export class RuntimeShim implements AsyncDisposable {
       };
     if (!record.init) return { status: "unknown" };
     if (isRunning(record.init))
-      return { status: this.#isWaiting(record) ? "created" : "running", pid: record.init.pid };
+      return { status: (await this.#isWaiting(record)) ? "created" : "running", pid: record.init.pid };
     const monitor = this.#files.readPid(this.#files.of(id).monitorPidFile);
     // The monitor is about to write the exit code; without one (after a reboot) nobody will.
     if (monitor !== undefined && readProcess(monitor)?.name === "conmon")
@@ -245,7 +245,7 @@ export class RuntimeShim implements AsyncDisposable {
   async execSync(id: string, request: ExecSyncRequest, options: CallOptions = {}): Promise<ExecResult> {
     const runtime = await this.#runtimeOfRunning(id);
     return await traced(execOperation("runtime.execSync", runtime, id), () =>
-      execSync(this.#files, this.#files.of(id), runtime, id, request, options),
+      execSync(this.#files.of(id), runtime, id, request, options),
     );
   }
 
@@ -258,7 +258,7 @@ export class RuntimeShim implements AsyncDisposable {
   ): Promise<{ readonly exitCode: number }> {
     const runtime = await this.#runtimeOfRunning(id);
     return await traced(execOperation("runtime.exec", runtime, id), () =>
-      execSession(this.#files, this.#files.of(id), runtime, id, process, streams, options),
+      execSession(this.#files.of(id), runtime, id, process, streams, options),
     );
   }
 
@@ -356,9 +356,13 @@ export class RuntimeShim implements AsyncDisposable {
     return this.#watch.events(options.signal);
   }
 
-  /** The runtime's fifo is there until the container is started. */
-  #isWaiting(record: ContainerRecord): boolean {
-    return existsSync(join(this.#runtimes.get(record.handler).root, record.id, "exec.fifo"));
+  /** Where the runtime has no fifo to tell by, it is asked until it was started. */
+  async #isWaiting(record: ContainerRecord): Promise<boolean> {
+    if (record.startFifo !== undefined) return existsSync(record.startFifo);
+    if (existsSync(this.#files.of(record.id).started)) return false;
+    const status = await runtimeStatus(this.#runtimes.get(record.handler), record.id);
+    if (status === "running") this.#files.noteStarted(record.id);
+    return status === "created";
   }
 
   #wasOomKilled(record: ContainerRecord, exitCode: number): boolean {
@@ -378,9 +382,9 @@ export class RuntimeShim implements AsyncDisposable {
     const files = this.#files.of(id);
     const record = this.#files.findRecord(id);
     if (record) await this.#killAll(record);
-    if (existsSync(join(runtime.root, id)))
+    if (hasRuntimeState(runtime, id))
       await runRuntime(runtime, ["delete", "--force", id]).catch(error => {
-        if (existsSync(join(runtime.root, id))) throw error;
+        if (hasRuntimeState(runtime, id)) throw error;
       });
     const monitor = this.#files.readPid(files.monitorPidFile);
     const process = monitor === undefined ? undefined : readProcess(monitor);
@@ -423,6 +427,16 @@ function cgroupOf(pid: number): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+function findSystemdRun(): string {
+  const path = findExecutable("systemd-run");
+  if (path === undefined)
+    throw new OcidError(
+      "FAILED_PRECONDITION",
+      "systemd-run is not installed, which the cgroup driver systemd needs; set runtime.cgroup_driver to cgroupfs",
+    );
+  return path;
 }
 
 function commandLine(pid: number): string {

@@ -1,15 +1,23 @@
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync } from "node:fs";
+import { basename, join } from "node:path";
 import { OcidError, traced } from "@ocid/base";
 import { findExecutable, type RunResult, runProcess } from "@ocid/host";
 import { noFeatures, type RuntimeFeatures, readFeatures } from "./runtime-features.ts";
-import type { CallOptions, RuntimeConfig } from "./types.ts";
+import type { CallOptions, RuntimeConfig, RuntimeType } from "./types.ts";
 
 /** An OCI runtime that is installed here, and the directory that it keeps its state in. */
 export interface InstalledRuntime {
   readonly name: string;
   readonly path: string;
+  readonly type: RuntimeType;
   readonly root: string;
+  /** Before any command: its state directory and what the configuration adds. */
+  readonly globalArguments: readonly string[];
+}
+
+/** Whether the runtime has anything on disk of a container: a directory (runc, crun, youki), or files (runsc). */
+export function hasRuntimeState({ root }: InstalledRuntime, id: string): boolean {
+  return readdirSync(root).some(name => name === id || name.startsWith(`${id}_`));
 }
 
 /** The configured runtimes by name; each is looked for when it is used, so that one can be installed later. */
@@ -17,13 +25,15 @@ export class Runtimes {
   readonly #configs: Map<string, RuntimeConfig>;
   readonly #default: string;
   readonly #rootBelow: string;
+  readonly #conmon: string;
   readonly #versions = new Map<string, Promise<string>>();
   readonly #features = new Map<string, Promise<RuntimeFeatures>>();
 
-  constructor(configs: readonly RuntimeConfig[], defaultName: string, rootBelow: string) {
+  constructor(configs: readonly RuntimeConfig[], defaultName: string, rootBelow: string, conmon: string) {
     this.#configs = new Map(configs.map(config => [config.name, config]));
     this.#default = defaultName;
     this.#rootBelow = rootBelow;
+    this.#conmon = conmon;
   }
 
   /** Adds runtimes and changes those of the same name; none is taken away, because containers may be its. */
@@ -55,7 +65,21 @@ export class Runtimes {
       );
     const root = config.root ?? join(this.#rootBelow, wanted);
     mkdirSync(root, { recursive: true, mode: 0o700 });
-    return { name: wanted, path, root };
+    const type = config.type ?? (basename(config.path) === "runsc" ? "gvisor" : "oci");
+    return { name: wanted, path, type, root, globalArguments: [`--root=${root}`, ...(config.args ?? [])] };
+  }
+
+  /** The monitor of a runtime's containers. */
+  conmonPath(name: string): string {
+    const wanted = name === "" ? this.#default : name;
+    const conmon = this.#configs.get(wanted)?.conmon ?? this.#conmon;
+    const path = findExecutable(conmon);
+    if (path === undefined)
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `${conmon} is not installed; install conmon, or set runtime.conmon or that of [runtimes.${wanted}]`,
+      );
+    return path;
   }
 
   /** Annotations that containers of a runtime may have; names, or beginnings with `*`. */
@@ -100,7 +124,7 @@ export async function runRuntime(
 ): Promise<RunResult> {
   const request = {
     path: runtime.path,
-    args: ["--root", runtime.root, ...args],
+    args: [...runtime.globalArguments, ...args],
     timeoutMs: options.timeoutMs ?? 120_000,
     signal: options.signal,
     ...(options.stdin === undefined ? {} : { stdin: options.stdin }),
@@ -114,4 +138,14 @@ export async function runRuntime(
     `${runtime.name} ${args[0]}: ${said}`,
     { reason: "RuntimeFailed" },
   );
+}
+
+/** What the runtime says of a container (runtime-spec, runtime.md, "State"); undefined when it does not know it. */
+export async function runtimeStatus(runtime: InstalledRuntime, id: string): Promise<string | undefined> {
+  const result = await runRuntime(runtime, ["state", id]).catch(() => undefined);
+  try {
+    return JSON.parse(result?.stdout.toString() ?? "").status;
+  } catch {
+    return undefined;
+  }
 }

@@ -5,15 +5,24 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** `gvisor` is runsc, whose processes the kernel of this machine does not know; all others are `oci`. */
+export type RuntimeType = "oci" | "gvisor";
+
 /** An OCI runtime by the name under which callers ask for it. */
 export interface RuntimeConfig {
   readonly name: string;
   /** Absolute path, or a name to be found in PATH. */
   readonly path: string;
+  /** Default: by the name of the program. */
+  readonly type?: RuntimeType | undefined;
   /** The runtime's own state directory. Default: below the shim's. */
   readonly root?: string | undefined;
   /** Annotations that callers may pass on to containers: names, or beginnings with `*`. Default none. */
   readonly annotations?: readonly string[] | undefined;
+  /** Arguments before every command, for example `--platform=systrap`. Default none. */
+  readonly args?: readonly string[] | undefined;
+  /** The monitor of its containers: a path, or a name to be found in PATH. Default: the shim's. */
+  readonly conmon?: string | undefined;
 }
 
 export interface ShimOptions {

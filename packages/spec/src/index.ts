@@ -5,6 +5,7 @@ export type {
   StreamBlobSource,
   TlsOptions,
 } from "./blob-source.ts";
+export { isSliceName, parseSystemdCgroup, type SystemdCgroup, sliceDirectory } from "./cgroups-path.ts";
 export { type Descriptor, parseDescriptor } from "./descriptor.ts";
 export {
   type ChainId,

@@ -14,6 +14,9 @@ import {
   tempRoot,
 } from "@ocid/testkit";
 
+/** By how much this machine is slower than others; it stretches all waits. */
+const patience = Number(process.env["OCID_E2E_PATIENCE"] ?? 1);
+
 const repository = join(import.meta.dirname, "../../..");
 
 /** The built daemon on a store, a socket and a network of its own, with a real registry beside it. */
@@ -47,6 +50,8 @@ export interface DaemonUnderTest extends AsyncDisposable {
 }
 
 export interface DaemonOptions {
+  /** Its configuration file (TOML), to which flags are added. Default: what OCID_E2E_CONFIG has, by which a lane runs all with another runtime. */
+  readonly config?: string;
   /** The image policy, in `policy.json` below the root; default: the machine's. */
   readonly policy?: object;
   /** The only file of registries.d; default: the machine's. */
@@ -96,6 +101,7 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
     writeFileSync(join(home, ".config/containers/registries.d/test.yaml"), options.signatureStores(root));
   }
   const prepared = options.prepare?.(root) ?? {};
+  writeFileSync(join(root, "ocid.conf"), options.config ?? process.env["OCID_E2E_CONFIG"] ?? "");
   const socket = join(root, "ocid.sock");
   const log = join(root, "ocid.log");
   let child: ChildProcess | undefined;
@@ -119,6 +125,8 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
       writeFileSync(log, "");
       const fd = openSync(log, "a");
       const flags = [
+        "--config",
+        join(root, "ocid.conf"),
         "--root",
         join(root, "r"),
         "--runroot",
@@ -152,7 +160,7 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
         },
       });
       for (let attempt = 0; !readFileSync(log, "utf8").includes("message=ready"); attempt++) {
-        if (attempt === 400 || child.exitCode !== null)
+        if (attempt === 400 * patience || child.exitCode !== null)
           throw new Error(`ocid did not start:\n${readFileSync(log, "utf8")}`);
         await sleep(25);
       }
@@ -194,7 +202,7 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
       await registry[Symbol.asyncDispose]();
       execFileSync("sh", ["-c", `ip link del ${bridge} 2>/dev/null || true`]);
       directory.remove();
-      await leaks.expectClean();
+      await leaks.expectClean(5_000 * patience);
     },
   };
   await daemon.start();
@@ -215,7 +223,7 @@ async function pushBusybox(directory: string, image: string): Promise<void> {
 export async function eventually(
   what: string,
   check: () => Promise<boolean> | boolean,
-  timeoutMs = 15_000,
+  timeoutMs = 15_000 * patience,
 ): Promise<void> {
   for (const end = Date.now() + timeoutMs; ; ) {
     if (await check()) return;

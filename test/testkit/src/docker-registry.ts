@@ -66,7 +66,7 @@ function configuration(options: DockerRegistryOptions, port: number): string {
 }
 
 async function waitUntilUp(port: number, child: ChildProcess, log: () => string): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
+  for (let attempt = 0; attempt < 200 * Number(process.env["OCID_E2E_PATIENCE"] ?? 1); attempt++) {
     if (child.exitCode !== null) throw new Error(`docker-registry ended at once:\n${log()}`);
     const answered = await fetch(`http://127.0.0.1:${port}/v2/`).then(
       () => true,

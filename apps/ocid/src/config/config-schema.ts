@@ -175,10 +175,16 @@ export const settings = [
 export interface RuntimeConfig {
   /** Path of the OCI runtime, or its name to be found in PATH. */
   readonly path: string;
+  /** By default "gvisor" for a program named runsc, "oci" for all others. */
+  readonly type?: "oci" | "gvisor";
   /** The runtime's own state directory; by default below the state directory. */
   readonly root?: string;
   /** Annotations of pods and containers that the runtime is told: names, or beginnings with `*`. */
   readonly annotations?: readonly string[];
+  /** Arguments before each of its commands. */
+  readonly args?: readonly string[];
+  /** The monitor of its containers; by default `runtime.conmon`. */
+  readonly conmon?: string;
 }
 
 export interface Config {

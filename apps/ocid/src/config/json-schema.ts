@@ -28,9 +28,9 @@ export function configJsonSchema(): unknown {
         additionalProperties: {
           ...table(
             Object.fromEntries(
-              Object.entries(runtimeKeys).map(([key, { type, meaning }]) => [
+              Object.entries(runtimeKeys).map(([key, setting]) => [
                 key,
-                { description: meaning, ...typeSchema(type) },
+                { description: setting.meaning, ...typeSchema(setting.type, setting) },
               ]),
             ),
           ),

@@ -7,10 +7,24 @@ type RuntimeKey = Pick<Setting, "type" | "choices" | "meaning">;
 /** The keys of a table `[runtimes.NAME]`; `path` is the one that must be there. */
 export const runtimeKeys: Readonly<Record<keyof RuntimeConfig, RuntimeKey>> = {
   path: { type: "string", meaning: "the OCI runtime: a path, or a name to be found in PATH" },
+  type: {
+    type: "string",
+    choices: ["oci", "gvisor"],
+    meaning: "gvisor for runsc under another name; by default what the program's name says",
+  },
   root: { type: "string", meaning: "its own state directory; by default below the daemon's" },
   annotations: {
     type: "strings",
     meaning: "annotations of pods and containers that it is told: names, or beginnings with *",
+  },
+  args: {
+    type: "strings",
+    meaning: "arguments before each of its commands, for example --platform=systrap",
+  },
+  conmon: {
+    type: "string",
+    meaning:
+      "the monitor of its containers: a path, or a name to be found in PATH; by default runtime.conmon",
   },
 };
 

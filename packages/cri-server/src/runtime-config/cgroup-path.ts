@@ -1,5 +1,6 @@
 import { basename, join, normalize } from "node:path";
 import { OcidError } from "@ocid/base";
+import { isSliceName, sliceDirectory } from "@ocid/spec";
 
 export type CgroupDriver = "cgroupfs" | "systemd";
 
@@ -20,7 +21,7 @@ export function podCgroupParent(driver: CgroupDriver, asked: string, podId: stri
     );
   if (driver === "cgroupfs") return normalize(`/${asked}`);
   const slice = basename(asked);
-  if (!/^[\w.@:\\]+(-[\w.@:\\]+)*\.slice$/.test(slice) && slice !== "-.slice")
+  if (!isSliceName(slice))
     throw new OcidError("INVALID_ARGUMENT", `not a slice of systemd: ${JSON.stringify(slice)}`);
   return slice;
 }
@@ -32,8 +33,5 @@ export function containerCgroupsPath(driver: CgroupDriver, parent: string, id: s
 
 /** Where a pod's cgroup lies below the hierarchy's root: systemd puts `a-b.slice` into `a.slice`. */
 export function cgroupDirectory(driver: CgroupDriver, parent: string): string {
-  if (driver === "cgroupfs") return parent;
-  if (parent === "-.slice") return "/";
-  const parts = parent.slice(0, -".slice".length).split("-");
-  return `/${parts.map((_, at) => `${parts.slice(0, at + 1).join("-")}.slice`).join("/")}`;
+  return driver === "cgroupfs" ? parent : sliceDirectory(parent);
 }

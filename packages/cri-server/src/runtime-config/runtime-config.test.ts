@@ -186,6 +186,13 @@ describe("seccomp", () => {
     });
   });
 
+  test.each([
+    ["x64", ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]],
+    ["arm64", ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]],
+  ])("on %s the filter holds for all that its kernel runs", (architecture, architectures) => {
+    expect(defaultSeccomp([], architecture).architectures).toEqual(architectures);
+  });
+
   test("nothing is filtered where nothing is asked for, and a missing profile is named", () => {
     expect(seccompFor(undefined, "", false, [])).toBeUndefined();
     expect(() => seccompFor(undefined, "localhost//no/such.json", false, [])).toThrow(/\/no\/such\.json/);

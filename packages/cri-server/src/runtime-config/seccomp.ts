@@ -71,7 +71,10 @@ const namespaceFlags = 0x7e020000;
 const maxProfileBytes = 1024 * 1024;
 
 /** The profile of RuntimeDefault for a container with these capabilities. */
-export function defaultSeccomp(capabilities: readonly string[]): RuntimeSeccomp {
+export function defaultSeccomp(
+  capabilities: readonly string[],
+  architecture: string = process.arch,
+): RuntimeSeccomp {
   const words = (text: string) => text.trim().split(/\s+/);
   const extra = capabilities.flatMap(name => words(byCapability[name] ?? "")).filter(Boolean);
   const mayAdminister = capabilities.includes("CAP_SYS_ADMIN");
@@ -79,7 +82,7 @@ export function defaultSeccomp(capabilities: readonly string[]): RuntimeSeccomp 
     defaultAction: "SCMP_ACT_ERRNO",
     defaultErrnoRet: errnoPerm,
     architectures:
-      process.arch === "arm64"
+      architecture === "arm64"
         ? ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]
         : ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
     syscalls: [

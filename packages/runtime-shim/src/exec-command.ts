@@ -1,0 +1,115 @@
+import { randomBytes } from "node:crypto";
+import { readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { OcidError } from "@ocid/base";
+import { cleanEnvironment, spawnProcess } from "@ocid/host";
+import type { RuntimeProcess } from "@ocid/spec";
+import type { ContainerFiles } from "./container-files.ts";
+import type { InstalledRuntime } from "./runtimes.ts";
+
+/** One command in a container, as its runtime is asked for it. */
+export interface ExecCommand extends Disposable {
+  /** To be filled before it is started. */
+  readonly processFile: string;
+  readonly argv: readonly string[];
+  /** Kills the command and what it has started; false while there is none. */
+  kill(): boolean;
+}
+
+/** Disposing removes its files. */
+export function execCommand(
+  files: ContainerFiles,
+  runtime: InstalledRuntime,
+  id: string,
+  terminal: boolean,
+): ExecCommand {
+  const session = join(files.directory, `exec-${randomBytes(8).toString("hex")}`);
+  const processFile = `${session}.json`;
+  const pidFile = `${session}.pid`;
+  const innerPidFile = `${session}.inner`;
+  return {
+    processFile,
+    argv: [
+      ...[runtime.path, ...runtime.globalArguments],
+      ...["exec", "--process", processFile, "--pid-file", pidFile],
+      ...(runtime.type === "gvisor" ? ["--internal-pid-file", innerPidFile] : []),
+      ...(terminal ? ["--tty"] : []),
+      id,
+    ],
+    kill: () =>
+      runtime.type === "gvisor" ? killInSandbox(runtime, id, innerPidFile) : killSession(readPid(pidFile)),
+    [Symbol.dispose]() {
+      for (const file of [processFile, pidFile, innerPidFile]) rmSync(file, { force: true });
+    },
+  };
+}
+
+/** The process is the leader of a session: its group is what it started. */
+function killSession(pid: number | undefined): boolean {
+  if (pid === undefined) return false;
+  for (const target of [-pid, pid]) {
+    try {
+      process.kill(target, "SIGKILL");
+    } catch {
+      // It has gone by itself.
+    }
+  }
+  return true;
+}
+
+/** The kernel that knows the process is gVisor's; only the command itself can be named to it. */
+function killInSandbox(runtime: InstalledRuntime, id: string, innerPidFile: string): boolean {
+  const pid = readPid(innerPidFile);
+  if (pid === undefined) return false;
+  const killer = spawnProcess({
+    path: runtime.path,
+    argv: [runtime.path, ...runtime.globalArguments, "kill", "--pid", String(pid), id, "KILL"],
+    env: cleanEnvironment(),
+    stdio: ["ignore", "ignore", "ignore"],
+  });
+  // What has gone by itself cannot be killed.
+  killer.exited.catch(() => {});
+  return true;
+}
+
+function readPid(path: string): number | undefined {
+  try {
+    const pid = Number(readFileSync(path, "utf8").trim());
+    return Number.isInteger(pid) && pid > 0 ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+// What the runtimes say when they could not start a command, each with the exit codes of its own failures.
+const failures = [
+  // runc
+  { codes: [255, 1, 126, 127], pattern: /(?:exec failed: |OCI runtime exec failed: )(.*)/s },
+  // crun: one line, and nothing of the command's own before it.
+  {
+    codes: [255, 1, 126, 127],
+    pattern: /^((?:executable file `|open executable|chdir `|exec ).*: .*)\n?$/,
+  },
+  // runsc
+  { codes: [128], pattern: /executing processes for container: (.*)/s },
+] as const;
+
+/** A command that could not be started is the runtime's failure, not the command's exit code. */
+export function refuseRuntimeFailure(
+  exitCode: number,
+  stderr: Uint8Array,
+  request: { readonly process: RuntimeProcess },
+): void {
+  const text = Buffer.from(stderr).toString();
+  const match = failures
+    .filter(({ codes }) => (codes as readonly number[]).includes(exitCode))
+    .map(({ pattern }) => pattern.exec(text))
+    .find(found => found !== null);
+  if (!match) return;
+  const said = match[1]!.trim().replace(/\\"/g, '"').slice(0, 500);
+  throw new OcidError(
+    /not found|no such file/i.test(said) ? "NOT_FOUND" : "FAILED_PRECONDITION",
+    `command ${JSON.stringify(request.process.args[0])} cannot be run: ${said}`,
+    { reason: "RuntimeFailed" },
+  );
+}

@@ -1,0 +1,45 @@
+import type { ContainerFiles, ShimFiles } from "./container-files.ts";
+import type { MonitorRequest } from "./monitor.ts";
+
+/** How the monitor is started: conmon itself, or systemd-run, which becomes conmon once its scope is there. */
+export function monitorCommand(
+  shim: ShimFiles,
+  files: ContainerFiles,
+  request: MonitorRequest,
+): { readonly path: string; readonly argv: readonly string[] } {
+  const { conmonPath, systemdRunPath, cgroups } = request;
+  const argv = monitorArguments(shim, files, request);
+  if (cgroups.monitorScope === undefined || systemdRunPath === undefined)
+    return { path: conmonPath, argv: ["conmon", ...argv] };
+  const { slice, scope } = cgroups.monitorScope;
+  return {
+    path: systemdRunPath,
+    argv: [
+      ...["systemd-run", "--quiet", "--scope", "--collect", `--slice=${slice}`, `--unit=${scope}`],
+      // Not stopped by systemd before the pods are when the machine goes down.
+      "--property=DefaultDependencies=no",
+      ...["--", conmonPath, ...argv],
+    ],
+  };
+}
+
+function monitorArguments(
+  shim: ShimFiles,
+  files: ContainerFiles,
+  { launch, runtime, cgroups }: MonitorRequest,
+): readonly string[] {
+  const log = launch.logPath === undefined ? "none" : `k8s-file:${launch.logPath}`;
+  const terminal = launch.spec.process.terminal === true;
+  return [
+    ...["--cid", launch.id, "--cuuid", launch.id, "--name", launch.name],
+    ...["--bundle", files.bundle, "--runtime", runtime.path],
+    ...runtime.globalArguments.flatMap(argument => ["--runtime-arg", argument]),
+    ...["--exit-dir", shim.exits, "--persist-dir", files.directory, "--socket-dir-path", shim.sockets],
+    ...["--container-pidfile", files.pidFile, "--conmon-pidfile", files.monitorPidFile],
+    ...["--log-path", log, "--log-level", "warning", "--no-sync-log"],
+    ...(cgroups.monitorScope ? ["--systemd-cgroup"] : []),
+    ...(terminal ? ["--terminal"] : []),
+    ...(launch.stdin ? ["--stdin"] : []),
+    ...(launch.stdin && !launch.stdinOnce ? ["--leave-stdin-open"] : []),
+  ];
+}

@@ -1,0 +1,141 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { repository, run } from "../run.ts";
+
+/** Where images are kept from one run to the next. */
+export const imageDirectory: string = join(repository, "node_modules/.cache/ocid-qemu");
+
+export interface BaseImage {
+  readonly kernel: string;
+  readonly initrd: string;
+  /** A file system of Debian, not to be written to. */
+  readonly root: string;
+}
+
+const packages = [
+  ...["systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "util-linux"],
+  ...["linux-image-cloud-amd64", "initramfs-tools"],
+  ...["runc", "crun", "conmon", "containernetworking-plugins", "iptables", "iproute2"],
+  ...["podman", "docker-registry", "busybox-static", "libcap2-bin", "openssl", "libatomic1"],
+];
+
+const service = `[Unit]
+Description=The tests of the repository on the second disk
+RequiresMountsFor=/repo
+After=dbus.service
+SuccessAction=poweroff
+FailureAction=poweroff
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh /repo/scripts/qemu/guest.sh
+StandardInput=null
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS0
+Delegate=yes
+LimitNOFILE=1048576
+TasksMax=infinity
+`;
+
+/** Files of the guest beside those of its packages; a value of undefined masks a unit. */
+const files: Readonly<Record<string, string | undefined>> = {
+  "etc/fstab": "LABEL=root / ext4 defaults 0 1\nLABEL=repo /repo ext4 x-systemd.device-timeout=30min 0 0\n",
+  "etc/hostname": "lane\n",
+  "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 lane\n",
+  "etc/systemd/system/lane.service": service,
+  // Nobody sits at the console: a boot that fails ends.
+  "etc/systemd/system/emergency.service":
+    "[Service]\nType=oneshot\nExecStart=/bin/systemctl poweroff --force\n",
+  "etc/systemd/system/serial-getty@ttyS0.service": undefined,
+};
+
+/** A small Debian with systemd, of the suite and from the mirrors that this machine's apt uses; made once. */
+export async function baseImage(): Promise<BaseImage> {
+  const sources = aptSources();
+  const wanted = createHash("sha256")
+    .update(JSON.stringify([packages, files, sources]))
+    .digest("hex");
+  const image: BaseImage = {
+    kernel: join(imageDirectory, "vmlinuz"),
+    initrd: join(imageDirectory, "initrd"),
+    root: join(imageDirectory, "root.ext4"),
+  };
+  const stamp = join(imageDirectory, "stamp");
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return image;
+  console.log("lane: making the guest's Debian, which is kept for later runs");
+  rmSync(stamp, { force: true });
+  mkdirSync(imageDirectory, { recursive: true });
+  const tree = join(imageDirectory, "tree");
+  rmSync(tree, { recursive: true, force: true });
+  writeFileSync(join(imageDirectory, "sources.list"), sources);
+  await run("mmdebstrap", [
+    ...["--quiet", "--mode=root", "--variant=essential", "--aptopt=APT::Install-Recommends false"],
+    ...["doc", "man", "locale"].map(name => `--dpkgopt=path-exclude=/usr/share/${name}/*`),
+    ...[`--include=${packages.join(",")}`, "", tree, join(imageDirectory, "sources.list")],
+  ]);
+  await finish(tree, image);
+  writeFileSync(stamp, wanted);
+  return image;
+}
+
+async function finish(tree: string, image: BaseImage): Promise<void> {
+  const units = join(tree, "etc/systemd/system");
+  for (const [path, text] of Object.entries(files)) {
+    rmSync(join(tree, path), { force: true });
+    if (text === undefined) execFileSync("ln", ["-s", "/dev/null", join(tree, path)]);
+    else writeFileSync(join(tree, path), text);
+  }
+  mkdirSync(join(units, "multi-user.target.wants"), { recursive: true });
+  execFileSync("ln", ["-sf", "../lane.service", join(units, "multi-user.target.wants/lane.service")]);
+  mkdirSync(join(tree, "repo"), { recursive: true });
+  const boot = readdirSync(join(tree, "boot"));
+  const newest = (prefix: string) =>
+    join(
+      tree,
+      "boot",
+      boot
+        .filter(name => name.startsWith(prefix))
+        .sort()
+        .at(-1) ?? `${prefix}…`,
+    );
+  copyFileSync(newest("vmlinuz-"), image.kernel);
+  copyFileSync(newest("initrd.img-"), image.initrd);
+  await makeFileSystem(image.root, "root", tree, "4G");
+  rmSync(tree, { recursive: true, force: true });
+}
+
+/** A sparse file with an ext4 file system that holds a directory's content. */
+export async function makeFileSystem(
+  path: string,
+  label: string,
+  directory: string,
+  size: string,
+): Promise<void> {
+  rmSync(path, { force: true });
+  await run("mke2fs", ["-q", "-t", "ext4", "-L", label, "-d", directory, path, size]);
+}
+
+/** The sources of Debian itself that apt knows here, as lines of sources.list. */
+function aptSources(): string {
+  const format = "$(ORIGIN)|deb $(REPO_URI) $(RELEASE) $(COMPONENT)";
+  const lines = execFileSync("apt-get", ["indextargets", "--format", format, "Created-By: Packages"], {
+    encoding: "utf8",
+  })
+    .split("\n")
+    .filter(line => line.startsWith("Debian|"))
+    .map(line => line.slice("Debian|".length));
+  if (lines.length === 0)
+    throw new Error("apt knows no sources of Debian here; run apt-get update, or use a Debian machine");
+  return `${[...new Set(lines)].sort().join("\n")}\n`;
+}

@@ -1,0 +1,51 @@
+import { spawn } from "node:child_process";
+import { readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { type BaseImage, imageDirectory } from "./base-image.ts";
+
+/** Boots a guest, shows its console, and returns the exit code that it writes to its second serial port. */
+export async function bootGuest(
+  base: BaseImage,
+  repositoryDisk: string,
+  options: { readonly timeoutMs: number },
+): Promise<number> {
+  const result = join(imageDirectory, `result-${process.pid}`);
+  const disk = (path: string) => ["-drive", `file=${path},if=virtio,format=raw,snapshot=on`];
+  const child = spawn(
+    "qemu-system-x86_64",
+    [
+      ...["-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "2", "-m", "4096"],
+      ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
+      ...["-kernel", base.kernel, "-initrd", base.initrd, "-append"],
+      // On a busy machine the timer is late, which the kernel would take for a broken one.
+      "root=LABEL=root rw console=ttyS0 quiet panic=-1 no_timer_check net.ifnames=0 systemd.show_status=no",
+      ...disk(base.root),
+      ...disk(repositoryDisk),
+      ...["-device", "virtio-rng-pci"],
+      ...[
+        "-chardev",
+        "stdio,id=console,signal=off",
+        "-serial",
+        "chardev:console",
+        "-serial",
+        `file:${result}`,
+      ],
+    ],
+    { stdio: ["ignore", "inherit", "inherit"] },
+  );
+  const timer = setTimeout(() => {
+    console.error(`lane: the guest did not end within ${options.timeoutMs / 60_000} minutes`);
+    child.kill("SIGKILL");
+  }, options.timeoutMs);
+  const stop = () => child.kill("SIGKILL");
+  process.once("SIGINT", stop).once("SIGTERM", stop);
+  try {
+    await new Promise((resolve, reject) => child.once("exit", resolve).once("error", reject));
+    const said = readFileSync(result, "utf8").trim();
+    if (!/^\d+$/.test(said)) throw new Error("the guest ended without a result; its console says why");
+    return Number(said);
+  } finally {
+    clearTimeout(timer);
+    rmSync(result, { force: true });
+  }
+}

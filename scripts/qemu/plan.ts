@@ -1,0 +1,55 @@
+/** How the daemon is configured in a part of the lane, and what is run with it. */
+export interface Setup {
+  readonly name: string;
+  /** Configuration file of the daemon under test. */
+  readonly config: string;
+  readonly tests: readonly string[];
+}
+
+/** What a guest is to do. */
+export interface Plan {
+  readonly setups: readonly Setup[];
+  /** By how much the guest is slower than a machine. */
+  readonly patience: number;
+}
+
+const core = ["test/e2e/src/life-cycle.test.ts", "test/e2e/lane/cgroup.test.ts"];
+
+const setups: readonly Setup[] = [
+  {
+    name: "systemd-runc",
+    config: `runtime.cgroup_driver = "systemd"\n`,
+    tests: [
+      ...core,
+      "packages/host/test/cgroup.test.ts",
+      "test/e2e/src/restart.test.ts",
+      "test/e2e/src/user-namespace.test.ts",
+      "test/e2e/src/streaming.test.ts",
+    ],
+  },
+  { name: "cgroupfs-runc", config: "", tests: core },
+  {
+    name: "systemd-crun",
+    config: `runtime.cgroup_driver = "systemd"\nruntime.default = "crun"\nruntimes.crun.path = "crun"\n`,
+    tests: core,
+  },
+  {
+    name: "cgroupfs-crun",
+    config: `runtime.default = "crun"\nruntimes.crun.path = "crun"\n`,
+    tests: core,
+  },
+];
+
+/** All of the lane; `names` chooses setups, `tests` replaces what is run with each. */
+export function lanePlan(names: readonly string[], tests: readonly string[]): Plan {
+  const unknown = names.filter(name => !setups.some(setup => setup.name === name));
+  if (unknown.length > 0)
+    throw new Error(
+      `no such setup: ${unknown.join(", ")} (there are ${setups.map(({ name }) => name).join(", ")})`,
+    );
+  const chosen = setups.filter(({ name }) => names.length === 0 || names.includes(name));
+  return {
+    setups: tests.length === 0 ? chosen : chosen.map(setup => ({ ...setup, tests })),
+    patience: 10,
+  };
+}
