@@ -82,7 +82,10 @@ export class Cni {
   /** Attaches a pod; what was done is undone when a plugin fails. A repeat for the same sandbox answers with what it has. */
   async add(
     request: PodNetworkRequest,
-    options: CallOptions = {},
+    options: CallOptions & {
+      /** Called with the path of each plugin before it runs. */
+      readonly progress?: ((plugin: string) => void) | undefined;
+    } = {},
   ): Promise<{ readonly ips: readonly string[] }> {
     return await this.#locks.run(request.sandboxId, async () => {
       const cached = this.#readCache(request.sandboxId);
@@ -93,7 +96,8 @@ export class Cni {
       await this.#writeCache(request.sandboxId, { network, runtimeConfig, result: undefined });
       let result: unknown;
       try {
-        for (const plugin of network.plugins)
+        for (const plugin of network.plugins) {
+          options.progress?.(findPlugin(plugin.type, this.#options.pluginDirs));
           result = await this.#run(
             "ADD",
             network,
@@ -103,6 +107,7 @@ export class Cni {
             attachmentOf(request),
             options.signal,
           );
+        }
         const ips = addressesOf(result);
         await this.#writeCache(request.sandboxId, { network, runtimeConfig, result });
         return { ips };

@@ -46,8 +46,15 @@ function unimplemented(name: string): Handler {
 function unary(name: string, handler: Handler, logger: Logger) {
   return (call: ServerUnaryCall<unknown, unknown>, answer: sendUnaryData<unknown>) => {
     const { signal, end } = begin(call, name, logger);
+    const deadlineMs = Number(call.getDeadline());
     Promise.resolve()
-      .then(() => handler(call.request, { signal }) as Promise<unknown>)
+      .then(
+        () =>
+          handler(call.request, {
+            signal,
+            ...(Number.isFinite(deadlineMs) ? { deadlineMs } : {}),
+          }) as Promise<unknown>,
+      )
       .then(
         response => {
           end();

@@ -6,6 +6,8 @@ import type { PodIdMappings } from "./runtime-config/user-namespace.ts";
 /** What every call of a port takes: cancelled calls leave nothing behind. */
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
+  /** When the caller stops waiting, in milliseconds since the epoch. */
+  readonly deadlineMs?: number | undefined;
 }
 
 /** An image in the store, as the CRI speaks of it. */
@@ -300,7 +302,13 @@ export interface NetworkRequest {
 export interface NetworkPort {
   /** Rejects with what is missing when no pod can be given a network. */
   status(options?: CallOptions): Promise<void>;
-  add(request: NetworkRequest, options?: CallOptions): Promise<{ readonly ips: readonly string[] }>;
+  add(
+    request: NetworkRequest,
+    options?: CallOptions & {
+      /** Called with the path of each plugin before it runs. */
+      readonly progress?: ((plugin: string) => void) | undefined;
+    },
+  ): Promise<{ readonly ips: readonly string[] }>;
   /** Tolerates what is gone: namespace, plugin state, configuration (the cached one is used). */
   remove(request: NetworkRequest, options?: CallOptions): Promise<void>;
 }

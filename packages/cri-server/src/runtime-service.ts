@@ -7,6 +7,7 @@ import { removeContainer, startContainer, stopContainer } from "./container-remo
 import { updateContainerResources } from "./container-resources.ts";
 import { containerStatusResponse, listContainers } from "./container-status.ts";
 import { execSync } from "./exec-sync.ts";
+import type { Container } from "./records.ts";
 import { runSandbox } from "./sandbox-run.ts";
 import { listSandboxes, podSandboxStatus } from "./sandbox-status.ts";
 import { removeSandbox, stopSandbox } from "./sandbox-stop.ts";
@@ -107,9 +108,9 @@ export function runtimeHandlers(
     },
 
     async createContainer(request, options) {
-      const id = await createContainer(context, request, options);
-      await events.publish(context, records.getContainer(id), ContainerEventType.CONTAINER_CREATED_EVENT);
-      return { containerId: id };
+      const announce = (container: Container) =>
+        events.publish(context, container, ContainerEventType.CONTAINER_CREATED_EVENT);
+      return { containerId: await createContainer(context, request, announce, options) };
     },
     async startContainer(request, options) {
       const container = records.getContainer(request.containerId);
