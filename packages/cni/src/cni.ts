@@ -123,9 +123,23 @@ export class Cni {
   /** Detaches a pod; what is gone already, namespace or configuration included, is no error. */
   async remove(request: PodNetworkRequest): Promise<void> {
     await this.#locks.run(request.sandboxId, async () => {
-      const cached = this.#readCache(request.sandboxId);
+      const cached = this.#readCacheOrGuess(request);
       if (cached) await this.#undo(request, cached);
     });
+  }
+
+  /** What cannot be read must not keep a pod for ever: it is detached by what the configuration says now. */
+  #readCacheOrGuess(request: PodNetworkRequest): CachedAttachment | undefined {
+    try {
+      return this.#readCache(request.sandboxId);
+    } catch (error) {
+      this.#logger.error("what a pod's network was made with is lost; it is detached from the present one", {
+        sandbox: request.sandboxId,
+        error,
+      });
+    }
+    const runtimeConfig = runtimeConfigOf(request);
+    return { network: loadNetwork(this.#options.configDir), runtimeConfig, result: undefined };
   }
 
   async #undo(request: PodNetworkRequest, cached: CachedAttachment): Promise<void> {
