@@ -75,6 +75,8 @@ function checkMount(mount: Mount, mappings: PodIdMappings | undefined): void {
   }
   if (mount.image && mount.hostPath !== "")
     throw new OcidError("INVALID_ARGUMENT", `${at} is of an image and of a host path at once`);
+  if (mount.image && !mount.readonly)
+    throw new OcidError("INVALID_ARGUMENT", `${at} is of an image, which cannot be written to; set readonly`);
   if (!mount.image && mount.imageSubPath !== "")
     throw new OcidError("INVALID_ARGUMENT", `${at} has a path below an image, but no image`);
 }

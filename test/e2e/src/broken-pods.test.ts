@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@ocid/cri-api";
 import { difference, readNodeState } from "@ocid/testkit";
@@ -69,8 +69,11 @@ const breaks: Record<string, (victim: Victim) => void | Promise<void>> = {
     });
   },
   "the processes are frozen": ({ pod }) => {
-    for (const cgroup of cgroupsOf(pod))
-      run("sh", "-c", `echo FROZEN > ${cgroup}/freezer.state 2>/dev/null || echo 1 > ${cgroup}/cgroup.freeze 2>/dev/null || true`);
+    const [file, frozen] = existsSync("/sys/fs/cgroup/freezer")
+      ? (["freezer.state", "FROZEN"] as const)
+      : (["cgroup.freeze", "1"] as const);
+    for (const path of cgroupsOf(pod).map(cgroup => join(cgroup, file)))
+      if (existsSync(path)) writeFileSync(path, frozen);
   },
   "the monitor is killed": ({ container }) => {
     process.kill(pidOf(container, "monitor-pid"), "SIGKILL");
