@@ -1,14 +1,19 @@
 import { join } from "node:path";
 import { equals } from "@bufbuild/protobuf";
 import { OcidError } from "@ocid/base";
-import { type ContainerConfig, ContainerConfigSchema, type CreateContainerRequest, CreateContainerRequestSchema } from "@ocid/cri-api";
+import {
+  type ContainerConfig,
+  ContainerConfigSchema,
+  type CreateContainerRequest,
+  CreateContainerRequestSchema,
+} from "@ocid/cri-api";
 import { applyCdi } from "./cdi/apply-cdi.ts";
 import { cdiNames } from "./cdi/cdi-names.ts";
 import { checkContainerConfig } from "./container-check.ts";
 import { pidNamespaceOf } from "./container-pid-namespace.ts";
 import { removeContainerParts } from "./container-remove.ts";
-import type { Creation, Stage } from "./creations.ts";
 import { declaredVolumes, prepareVolumes, releaseIdmapped } from "./container-volumes.ts";
+import type { Creation, Stage } from "./creations.ts";
 import type { CallOptions, StoredImage } from "./ports.ts";
 import { refuseUnreachable } from "./reachable.ts";
 import type { Container, Sandbox } from "./records.ts";
@@ -39,7 +44,10 @@ export async function createContainer(
   const name = containerName(config, sandbox);
   const existing = [...records.containers.values()].find(container => container.name === name);
   if (existing && existing.phase !== "creating") return answerRepeat(existing, config);
-  const id = await context.creations.run(containerCreation(context, sandbox, name, request, announce), options);
+  const id = await context.creations.run(
+    containerCreation(context, sandbox, name, request, announce),
+    options,
+  );
   // Nobody was there any more to hear it.
   if (options.signal?.aborted) records.getContainer(id).unanswered = true;
   return id;
@@ -72,7 +80,10 @@ function containerCreation(
       await removeContainerParts(context, container);
       records.deleteContainer(container.id);
     } catch (error) {
-      logger.error("cannot clear away a container that could not be made", { container: container.id, error });
+      logger.error("cannot clear away a container that could not be made", {
+        container: container.id,
+        error,
+      });
     }
   };
   return {
@@ -113,7 +124,9 @@ function containerCreation(
 /** A repeat of a request whose answer may have been lost is answered again; anything else finds the name taken. */
 function answerRepeat(existing: Container, config: ContainerConfig): string {
   const same =
-    existing.unanswered && existing.startedAtNs === 0n && equals(ContainerConfigSchema, existing.config, config);
+    existing.unanswered &&
+    existing.startedAtNs === 0n &&
+    equals(ContainerConfigSchema, existing.config, config);
   if (same) return existing.id;
   throw new OcidError(
     "ALREADY_EXISTS",

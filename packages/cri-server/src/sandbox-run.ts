@@ -48,11 +48,7 @@ export function sandboxWork(name: string): string {
   return `pod sandbox ${name}`;
 }
 
-function sandboxCreation(
-  context: ServerContext,
-  name: string,
-  request: RunPodSandboxRequest,
-): Creation {
+function sandboxCreation(context: ServerContext, name: string, request: RunPodSandboxRequest): Creation {
   const { records, logger } = context;
   const config = request.config!;
   const undo = async (sandbox: Sandbox) => {

@@ -32,8 +32,7 @@ interface Victim {
 
 const run = (program: string, ...args: string[]) => execFileSync(program, args, { encoding: "utf8" });
 const runtimeState = (id: string) => join(daemon.root, "state/runtime/containers", id);
-const pidOf = (id: string, file: string) =>
-  Number(readFileSync(join(runtimeState(id), file), "utf8").trim());
+const pidOf = (id: string, file: string) => Number(readFileSync(join(runtimeState(id), file), "utf8").trim());
 const cgroupsOf = (name: string) =>
   run("find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", `*${name}*`).split("\n").filter(Boolean);
 const pauseOf = ({ directory }: Victim): string =>
@@ -95,8 +94,7 @@ const breaks: Record<string, (victim: Victim) => void | Promise<void>> = {
   },
   "the network's state is damaged": ({ pod }) =>
     writeFileSync(join(daemon.root, "state/cni", `${pod}.json`), "{"),
-  "the addresses that were given are forgotten": () =>
-    rmSync(join(daemon.root, "ipam"), { recursive: true }),
+  "the addresses that were given are forgotten": () => rmSync(join(daemon.root, "ipam"), { recursive: true }),
 };
 
 test.each(Object.keys(breaks))("%s: the pod is stopped and removed, and nothing is left", async name => {

@@ -119,7 +119,9 @@ describe("an image as a volume", () => {
     const { image } = await daemon.images.imageStatus({ image: { image: daemon.image } });
     const p = await pod("image-volume");
     const c = await started(p, "c", {
-      mounts: [{ containerPath: "/img", image: { image: daemon.image }, readonly: true, imageSubPath: "etc" }],
+      mounts: [
+        { containerPath: "/img", image: { image: daemon.image }, readonly: true, imageSubPath: "etc" },
+      ],
     });
     expect((await status(c)).mounts[0]?.image).toMatchObject({ image: daemon.image, imageRef: image!.id });
     await daemon.kill();
