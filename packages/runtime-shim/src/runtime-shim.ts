@@ -262,8 +262,8 @@ export class RuntimeShim implements AsyncDisposable {
   /** Removes a container with monitor, cgroups and files, killing what runs. What is gone already is no error. */
   async remove(id: string): Promise<void> {
     await this.#locks.run(id, async () => {
+      // Without a record too: somebody may have removed it, and left the exit file and the runtime's own state.
       const record = this.#files.findRecord(id);
-      if (!record && !existsSync(this.#files.of(id).directory)) return;
       await this.#undo(id, this.#runtimes.get(record?.handler ?? ""));
     });
   }

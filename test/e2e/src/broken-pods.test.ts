@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@ocid/cri-api";
 import { difference, readNodeState } from "@ocid/testkit";
@@ -67,13 +67,6 @@ const breaks: Record<string, (victim: Victim) => void | Promise<void>> = {
       return cgroupsOf(pod).length === 0;
     });
   },
-  "the processes are frozen": ({ pod }) => {
-    const [file, frozen] = existsSync("/sys/fs/cgroup/freezer")
-      ? (["freezer.state", "FROZEN"] as const)
-      : (["cgroup.freeze", "1"] as const);
-    for (const path of cgroupsOf(pod).map(cgroup => join(cgroup, file)))
-      if (existsSync(path)) writeFileSync(path, frozen);
-  },
   "the monitor is killed": ({ container }) => {
     process.kill(pidOf(container, "monitor-pid"), "SIGKILL");
   },
@@ -86,7 +79,8 @@ const breaks: Record<string, (victim: Victim) => void | Promise<void>> = {
   },
   "the pause container's files are removed": victim => {
     process.kill(pidOf(pauseOf(victim), "pid"), "SIGKILL");
-    rmSync(runtimeState(pauseOf(victim)), { recursive: true });
+    // The monitor may be writing there.
+    rmSync(runtimeState(pauseOf(victim)), { recursive: true, maxRetries: 20 });
   },
   "the runtime has forgotten the container": ({ container }) => {
     const states = run("find", join(daemon.root, "state/runtime/runtimes"), "-type", "d", "-name", container);
