@@ -43,11 +43,6 @@ export async function runSandbox(
   return id;
 }
 
-/** The name of the work that makes a sandbox, to find and to end it. */
-export function sandboxWork(name: string): string {
-  return `pod sandbox ${name}`;
-}
-
 function sandboxCreation(context: ServerContext, name: string, request: RunPodSandboxRequest): Creation {
   const { records, logger } = context;
   const config = request.config!;
@@ -60,7 +55,7 @@ function sandboxCreation(context: ServerContext, name: string, request: RunPodSa
     }
   };
   return {
-    what: sandboxWork(name),
+    what: `pod sandbox ${name}`,
     request,
     same: other => equals(RunPodSandboxRequestSchema, request, other.request as RunPodSandboxRequest),
     async make(signal, stage) {
