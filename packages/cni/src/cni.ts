@@ -104,7 +104,10 @@ export class Cni {
   /** Attaches a pod; what was done is undone when a plugin fails. A repeat for the same sandbox answers with what it has. */
   async add(
     request: PodNetworkRequest,
-    options: CallOptions = {},
+    options: CallOptions & {
+      /** Called with the path of each plugin before it runs. */
+      readonly progress?: ((plugin: string) => void) | undefined;
+    } = {},
   ): Promise<{ readonly ips: readonly string[] }> {
     return await this.#locks.run(request.sandboxId, async () => {
       const cached = this.#readCache(request.sandboxId);
@@ -115,7 +118,8 @@ export class Cni {
       await this.#writeCache(request.sandboxId, { network, runtimeConfig, result: undefined });
       let result: unknown;
       try {
-        for (const plugin of network.plugins)
+        for (const plugin of network.plugins) {
+          options.progress?.(findPlugin(plugin.type, this.#options.pluginDirs));
           result = await this.#run(
             "ADD",
             network,
@@ -125,6 +129,7 @@ export class Cni {
             attachmentOf(request),
             options.signal,
           );
+        }
         const ips = addressesOf(result);
         await this.#writeCache(request.sandboxId, { network, runtimeConfig, result });
         return { ips };
@@ -140,9 +145,23 @@ export class Cni {
   /** Detaches a pod; what is gone already, namespace or configuration included, is no error. */
   async remove(request: PodNetworkRequest): Promise<void> {
     await this.#locks.run(request.sandboxId, async () => {
-      const cached = this.#readCache(request.sandboxId);
+      const cached = this.#readCacheOrGuess(request);
       if (cached) await this.#undo(request, cached);
     });
+  }
+
+  /** What cannot be read must not keep a pod for ever: it is detached by what the configuration says now. */
+  #readCacheOrGuess(request: PodNetworkRequest): CachedAttachment | undefined {
+    try {
+      return this.#readCache(request.sandboxId);
+    } catch (error) {
+      this.#logger.error("what a pod's network was made with is lost; it is detached from the present one", {
+        sandbox: request.sandboxId,
+        error,
+      });
+    }
+    const runtimeConfig = runtimeConfigOf(request);
+    return { network: loadNetwork(this.#options.configDir), runtimeConfig, result: undefined };
   }
 
   async #undo(request: PodNetworkRequest, cached: CachedAttachment): Promise<void> {

@@ -15,6 +15,8 @@ import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
 export interface CallContext {
   /** Aborted when the caller goes away or its deadline passes. */
   readonly signal: AbortSignal;
+  /** When the caller stops waiting, in milliseconds since the epoch. Default: never. */
+  readonly deadlineMs?: number | undefined;
 }
 
 type Handlers<M extends GenServiceMethods> = {

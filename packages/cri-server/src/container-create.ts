@@ -1,13 +1,19 @@
 import { join } from "node:path";
 import { equals } from "@bufbuild/protobuf";
 import { OcidError } from "@ocid/base";
-import { type ContainerConfig, ContainerConfigSchema, type CreateContainerRequest } from "@ocid/cri-api";
+import {
+  type ContainerConfig,
+  ContainerConfigSchema,
+  type CreateContainerRequest,
+  CreateContainerRequestSchema,
+} from "@ocid/cri-api";
 import { applyCdi } from "./cdi/apply-cdi.ts";
 import { cdiNames } from "./cdi/cdi-names.ts";
 import { checkContainerConfig } from "./container-check.ts";
 import { pidNamespaceOf } from "./container-pid-namespace.ts";
 import { removeContainerParts } from "./container-remove.ts";
 import { declaredVolumes, prepareVolumes, releaseIdmapped } from "./container-volumes.ts";
+import type { Creation, Stage } from "./creations.ts";
 import type { CallOptions, StoredImage } from "./ports.ts";
 import { refuseUnreachable } from "./reachable.ts";
 import type { Container, Sandbox } from "./records.ts";
@@ -21,68 +27,133 @@ import { podHostname, sandboxFiles } from "./sandbox-files.ts";
 import { newId, nowNs, type ServerContext } from "./server-context.ts";
 import { signalName } from "./stop-signal.ts";
 
-/** Makes a container in a pod; what was made is undone when a step fails, also after a restart. */
+/**
+ * Makes a container in a pod; what was made is undone when a step fails, also after a restart. A repeat of a request
+ * that is at work joins it. `announce` is called once, when there is a container.
+ */
 export async function createContainer(
   context: ServerContext,
   request: CreateContainerRequest,
+  announce: (container: Container) => Promise<void>,
   options: CallOptions,
 ): Promise<string> {
-  const { records, ports } = context;
+  const { records } = context;
   const config = checkContainerConfig(request.config);
   const sandbox = records.getSandbox(request.podSandboxId);
-  if (sandbox.phase !== "ready")
+  refuseStopped(sandbox);
+  const name = containerName(config, sandbox);
+  const existing = [...records.containers.values()].find(container => container.name === name);
+  if (existing && existing.phase !== "creating") return answerRepeat(existing, config);
+  const id = await context.creations.run(
+    containerCreation(context, sandbox, name, request, announce),
+    options,
+  );
+  // Nobody was there any more to hear it.
+  if (options.signal?.aborted) records.getContainer(id).unanswered = true;
+  return id;
+}
+
+/** The name of the work that makes a container, to find and to end it. */
+export function containerWork(name: string): string {
+  return `container ${name}`;
+}
+
+function refuseStopped(sandbox: Sandbox): void {
+  if (sandbox.phase === "ready" && !sandbox.stopping) return;
+  throw new OcidError(
+    "FAILED_PRECONDITION",
+    `pod sandbox ${sandbox.id.slice(0, 13)} is not ready, so no container can be made in it`,
+  );
+}
+
+function containerCreation(
+  context: ServerContext,
+  sandbox: Sandbox,
+  name: string,
+  request: CreateContainerRequest,
+  announce: (container: Container) => Promise<void>,
+): Creation {
+  const { records, logger } = context;
+  const config = request.config!;
+  const undo = async (container: Container) => {
+    try {
+      await removeContainerParts(context, container);
+      records.deleteContainer(container.id);
+    } catch (error) {
+      logger.error("cannot clear away a container that could not be made", {
+        container: container.id,
+        error,
+      });
+    }
+  };
+  return {
+    what: containerWork(name),
+    request,
+    same: other => equals(CreateContainerRequestSchema, request, other.request as CreateContainerRequest),
+    async make(signal, stage) {
+      stage(`image ${config.image!.image}`);
+      const image = await imageToRun(context, config.image!.image, { signal });
+      stage(`image policy for ${config.image!.image}`);
+      await context.ports.images.admit(image, {
+        name: config.image!.userSpecifiedImage || config.image!.image,
+        namespace: sandbox.config.metadata!.namespace,
+        signal,
+      });
+      // What could not be cleared away after an earlier failure has to go first.
+      for (const left of [...records.containers.values()].filter(container => container.name === name)) {
+        stage(`clearing away what an earlier attempt left as ${left.id}`);
+        await removeContainerParts(context, left);
+        records.deleteContainer(left.id);
+      }
+      const container = newContainer(sandbox, name, config, image);
+      await records.saveContainer(container);
+      try {
+        const made = await make(context, sandbox, container, image, { signal }, stage);
+        refuseStopped(sandbox);
+        signal.throwIfAborted();
+        records.containers.set(made.id, made);
+        return made.id;
+      } catch (error) {
+        await undo(container);
+        throw error;
+      }
+    },
+    async publish(id) {
+      const container: Container = { ...records.containers.get(id)!, phase: "created" };
+      await records.saveContainer(container);
+      await announce(container);
+    },
+    undo: id => undo(records.containers.get(id)!),
+  };
+}
+
+/** A repeat of a request whose answer may have been lost is answered again; anything else finds the name taken. */
+function answerRepeat(existing: Container, config: ContainerConfig): string {
+  const same =
+    existing.unanswered &&
+    existing.startedAtNs === 0n &&
+    equals(ContainerConfigSchema, existing.config, config);
+  if (same) return existing.id;
+  throw new OcidError(
+    "ALREADY_EXISTS",
+    `container ${existing.name} exists already (${existing.id.slice(0, 13)}); remove it, or raise its attempt`,
+  );
+}
+
+async function imageToRun(
+  { ports }: ServerContext,
+  wanted: string,
+  options: CallOptions,
+): Promise<StoredImage> {
+  const image = await ports.images.find(wanted, options);
+  if (!image)
+    throw new OcidError("NOT_FOUND", `image ${JSON.stringify(wanted)} is not on this node; pull it first`);
+  if (image.files)
     throw new OcidError(
       "FAILED_PRECONDITION",
-      `pod sandbox ${sandbox.id.slice(0, 13)} is not ready, so no container can be made in it`,
+      `${JSON.stringify(wanted)} is an artifact, which can be a volume but not run`,
     );
-  const name = containerName(config, sandbox);
-  return await context.locks.run(`container-name ${name}`, async () => {
-    const existing = [...records.containers.values()].find(container => container.name === name);
-    if (existing) {
-      const same =
-        existing.recovered &&
-        existing.phase === "created" &&
-        existing.startedAtNs === 0n &&
-        equals(ContainerConfigSchema, existing.config, config);
-      if (same) return existing.id;
-      throw new OcidError(
-        "ALREADY_EXISTS",
-        `container ${name} exists already (${existing.id.slice(0, 13)}); remove it, or raise its attempt`,
-      );
-    }
-    const wanted = config.image?.image ?? "";
-    const image = await ports.images.find(wanted, options);
-    if (!image)
-      throw new OcidError("NOT_FOUND", `image ${JSON.stringify(wanted)} is not on this node; pull it first`);
-    if (image.files)
-      throw new OcidError(
-        "FAILED_PRECONDITION",
-        `${JSON.stringify(wanted)} is an artifact, which can be a volume but not run`,
-      );
-    await ports.images.admit(image, {
-      name: config.image?.userSpecifiedImage || wanted,
-      namespace: sandbox.config.metadata!.namespace,
-      ...options,
-    });
-    const container = newContainer(sandbox, name, config, image);
-    await records.saveContainer(container);
-    try {
-      const made = await make(context, sandbox, container, image, options);
-      options.signal?.throwIfAborted();
-      await records.saveContainer(made);
-      return made.id;
-    } catch (error) {
-      await removeContainerParts(context, container).then(
-        () => records.deleteContainer(container.id),
-        undoError =>
-          context.logger.error("cannot clear away a container that could not be made", {
-            container: container.id,
-            error: undoError,
-          }),
-      );
-      throw error;
-    }
-  });
+  return image;
 }
 
 function newContainer(
@@ -108,7 +179,7 @@ function newContainer(
     volumeImages: {},
     state: { status: "unknown" },
     endTold: false,
-    recovered: false,
+    unanswered: false,
   };
 }
 
@@ -118,6 +189,7 @@ async function make(
   container: Container,
   image: StoredImage,
   options: CallOptions,
+  stage: Stage,
 ): Promise<Container> {
   const { ports, records, logger } = context;
   const { config, id } = container;
@@ -125,10 +197,12 @@ async function make(
   checkContainerMappings(mappings, config.linux?.securityContext?.namespaceOptions?.usernsOptions);
   const handlers = await ports.runtime.handlers();
   const handler = handlers.find(({ name }) => name === sandbox.handler);
+  stage(`writable layer on image ${image.id}`);
   await ports.rootfs.create(
     { id, name: container.name, imageId: image.id, ...(mappings ? { idMappings: mappings } : {}) },
     options,
   );
+  stage(`root file system of ${id}`);
   const { path: rootPath } = await ports.rootfs.mount(id, {
     ...options,
     userNamespace: sandbox.namespaces.user,
@@ -152,7 +226,7 @@ async function make(
     for (const gid of [user.gid, ...user.groups]) hostIdOf(mappings.gids, gid, "group");
     hostIdOf(mappings.uids, user.uid, "user");
   }
-  const volumes = await prepareVolumes(context, sandbox, container, mappings, options);
+  const volumes = await prepareVolumes(context, sandbox, container, mappings, options, stage);
   const ordinary = containerSpec({
     id,
     config,
@@ -185,6 +259,7 @@ async function make(
     },
   });
   const spec = applyCdi(ordinary, context.cdi.edits(cdiNames(config)));
+  stage(`runtime ${handler?.name || "(default)"} create, root file system ${rootPath}`);
   const { pid } = await ports.runtime.create(
     {
       id,
@@ -200,7 +275,6 @@ async function make(
   await releaseIdmapped(context, container);
   return {
     ...container,
-    phase: "created",
     user,
     volumeImages: volumes.imageRefs,
     state: { status: "created", pid },

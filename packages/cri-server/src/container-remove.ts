@@ -7,6 +7,11 @@ import { nowNs, type ServerContext } from "./server-context.ts";
 export async function removeContainer(context: ServerContext, id: string): Promise<void> {
   const container = context.records.findContainer(id);
   if (!container || container.phase === "creating") return;
+  await discardContainer(context, container);
+}
+
+/** Removes a container in whichever state it is, half made too. */
+export async function discardContainer(context: ServerContext, container: Container): Promise<void> {
   await context.locks.run(`container ${container.id}`, async () => {
     await removeContainerParts(context, container);
     context.records.deleteContainer(container.id);

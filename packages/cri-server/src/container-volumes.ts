@@ -3,6 +3,7 @@ import { isAbsolute, join, normalize } from "node:path";
 import { OcidError, wrapError } from "@ocid/base";
 import { type Mount, MountPropagation } from "@ocid/cri-api";
 import type { ImageConfig, RuntimeMount } from "@ocid/spec";
+import type { Stage } from "./creations.ts";
 import type { CallOptions, StoredImage } from "./ports.ts";
 import type { Container, Sandbox } from "./records.ts";
 import type { SourcedMount } from "./runtime-config/mounts.ts";
@@ -23,11 +24,13 @@ export async function prepareVolumes(
   container: Container,
   mappings: PodIdMappings | undefined,
   options: CallOptions,
+  stage: Stage,
 ): Promise<Volumes> {
   const imageRefs: Record<string, string> = {};
   const mounts: SourcedMount[] = [];
   for (const [at, mount] of container.config.mounts.entries()) {
     checkMount(mount, mappings);
+    stage(`volume ${mount.image?.image ?? mount.hostPath} at ${mount.containerPath}`);
     if (mount.image) {
       const image = await findVolumeImage(context, sandbox, mount, options);
       imageRefs[mount.containerPath] = image.id;
@@ -72,6 +75,8 @@ function checkMount(mount: Mount, mappings: PodIdMappings | undefined): void {
   }
   if (mount.image && mount.hostPath !== "")
     throw new OcidError("INVALID_ARGUMENT", `${at} is of an image and of a host path at once`);
+  if (mount.image && !mount.readonly)
+    throw new OcidError("INVALID_ARGUMENT", `${at} is of an image, which cannot be written to; set readonly`);
   if (!mount.image && mount.imageSubPath !== "")
     throw new OcidError("INVALID_ARGUMENT", `${at} has a path below an image, but no image`);
 }

@@ -12,6 +12,7 @@ import { ImageService, RuntimeService, serviceDefinition } from "@ocid/cri-api";
 import { listenForStreams, type StreamingServerOptions } from "@ocid/streaming";
 import { CdiRegistry } from "./cdi/cdi-registry.ts";
 import { ContainerEvents, tellEnd } from "./container-events.ts";
+import { Creations } from "./creations.ts";
 import { imageHandlers } from "./image-service.ts";
 import { instrument } from "./instrument.ts";
 import type { Ports } from "./ports.ts";
@@ -73,6 +74,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     logger,
     version: options.version,
     locks: new KeyedLock(),
+    creations: new Creations(),
     bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
     onContainerEnd: options.onContainerEnd ?? (() => {}),
     cdi: new CdiRegistry(options.cdiSpecDirs ?? ["/etc/cdi", "/var/run/cdi"]),

@@ -48,11 +48,16 @@ function unimplemented(name: string): Handler {
 function unary({ name: method, localName: name }: DescMethod, handler: Handler, logger: Logger) {
   return (call: ServerUnaryCall<unknown, unknown>, answer: sendUnaryData<unknown>) => {
     const { signal, end } = begin(call, name, logger);
+    const deadlineMs = Number(call.getDeadline());
     Promise.resolve()
       .then(() =>
         traced(
           callOperation(method, call.request),
-          () => handler(call.request, { signal }) as Promise<unknown>,
+          () =>
+            handler(call.request, {
+              signal,
+              ...(Number.isFinite(deadlineMs) ? { deadlineMs } : {}),
+            }) as Promise<unknown>,
         ),
       )
       .then(

@@ -9,6 +9,8 @@ export type * from "./usage-port.ts";
 /** What every call of a port takes: cancelled calls leave nothing behind. */
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
+  /** When the caller stops waiting, in milliseconds since the epoch. */
+  readonly deadlineMs?: number | undefined;
 }
 
 /** An image in the store, as the CRI speaks of it. */
@@ -325,7 +327,13 @@ export interface NetworkPort {
   status(options?: CallOptions): Promise<void>;
   /** Tells the pods' address ranges, `10.0.0.0/16,fd00::/64`; INVALID_ARGUMENT for what is none. */
   configure(podCidr: string): Promise<void>;
-  add(request: NetworkRequest, options?: CallOptions): Promise<{ readonly ips: readonly string[] }>;
+  add(
+    request: NetworkRequest,
+    options?: CallOptions & {
+      /** Called with the path of each plugin before it runs. */
+      readonly progress?: ((plugin: string) => void) | undefined;
+    },
+  ): Promise<{ readonly ips: readonly string[] }>;
   /** Tolerates what is gone: namespace, plugin state, configuration (the cached one is used). */
   remove(request: NetworkRequest, options?: CallOptions): Promise<void>;
 }

@@ -29,8 +29,10 @@ export interface Sandbox {
   pauseId: string | undefined;
   /** Of the boot in which it was made: mounts and processes do not outlive it. */
   readonly bootId: string;
-  /** Found on disk at start, so that a repeat of the request that made it gets it as the answer. */
-  recovered: boolean;
+  /** Whether the answer to the request that made it may have been lost, so that a repeat of it gets the id once more. */
+  unanswered: boolean;
+  /** Being stopped: nothing more is made in it. */
+  stopping: boolean;
 }
 
 export interface Container {
@@ -53,7 +55,8 @@ export interface Container {
   state: RuntimeState;
   /** Whether listeners have been told that it has ended. */
   endTold: boolean;
-  recovered: boolean;
+  /** As of a sandbox. */
+  unanswered: boolean;
 }
 
 /** Sandboxes and containers on disk, one directory each, and in memory what the directories say. */
@@ -88,7 +91,8 @@ export class Records {
           ...(record as unknown as Sandbox),
           config: fromJson(PodSandboxConfigSchema, record["config"] as JsonValue),
           createdAtNs: BigInt(record["createdAtNs"] as string),
-          recovered: true,
+          unanswered: true,
+          stopping: false,
         });
     }
     for (const id of readdirSync(join(this.#stateDir, "records"))) {
@@ -102,14 +106,14 @@ export class Records {
           startedAtNs: BigInt(record["startedAtNs"] as string),
           state: { status: "unknown" },
           endTold: false,
-          recovered: true,
+          unanswered: true,
         });
     }
   }
 
   async saveSandbox(sandbox: Sandbox): Promise<void> {
     mkdirSync(this.sandboxDirectory(sandbox.id), { recursive: true, mode: 0o700 });
-    const { config, recovered: _, ...rest } = sandbox;
+    const { config, unanswered: _, stopping: __, ...rest } = sandbox;
     await writeAtomic(
       join(this.sandboxDirectory(sandbox.id), "sandbox.json"),
       serialise({ ...rest, config: toJson(PodSandboxConfigSchema, config) }),
@@ -119,7 +123,7 @@ export class Records {
 
   async saveContainer(container: Container): Promise<void> {
     mkdirSync(this.containerDirectory(container.id), { recursive: true, mode: 0o700 });
-    const { config, recovered: _, state: __, endTold: ___, ...rest } = container;
+    const { config, unanswered: _, state: __, endTold: ___, ...rest } = container;
     await writeAtomic(
       join(this.containerDirectory(container.id), "container.json"),
       serialise({ ...rest, config: toJson(ContainerConfigSchema, config) }),

@@ -21,6 +21,7 @@ import { inChunks } from "./in-chunks.ts";
 import { listPodSandboxMetrics, metricDescriptors } from "./metrics/sandbox-metrics.ts";
 import { nodeStatus } from "./node-status.ts";
 import type { CallOptions } from "./ports.ts";
+import type { Container, Sandbox } from "./records.ts";
 import { updateSandboxResources } from "./sandbox-resources.ts";
 import { runSandbox } from "./sandbox-run.ts";
 import { listSandboxes, podSandboxStatus } from "./sandbox-status.ts";
@@ -83,14 +84,14 @@ export function runtimeHandlers(
     },
 
     async runPodSandbox(request, options) {
-      const id = await runSandbox(context, request, options);
-      await events.publishSandbox(
-        context,
-        records.getSandbox(id),
-        ContainerEventType.CONTAINER_CREATED_EVENT,
-        ContainerEventType.CONTAINER_STARTED_EVENT,
-      );
-      return { podSandboxId: id };
+      const announce = (sandbox: Sandbox) =>
+        events.publishSandbox(
+          context,
+          sandbox,
+          ContainerEventType.CONTAINER_CREATED_EVENT,
+          ContainerEventType.CONTAINER_STARTED_EVENT,
+        );
+      return { podSandboxId: await runSandbox(context, request, announce, options) };
     },
     async stopPodSandbox(request, options) {
       await stopPod(request.podSandboxId, options);
@@ -121,9 +122,9 @@ export function runtimeHandlers(
     },
 
     async createContainer(request, options) {
-      const id = await createContainer(context, request, options);
-      await events.publish(context, records.getContainer(id), ContainerEventType.CONTAINER_CREATED_EVENT);
-      return { containerId: id };
+      const announce = (container: Container) =>
+        events.publish(context, container, ContainerEventType.CONTAINER_CREATED_EVENT);
+      return { containerId: await createContainer(context, request, announce, options) };
     },
     async startContainer(request, options) {
       const container = records.getContainer(request.containerId);

@@ -8,7 +8,9 @@ import {
   PodSandboxConfigSchema,
   Protocol,
   type RunPodSandboxRequest,
+  RunPodSandboxRequestSchema,
 } from "@ocid/cri-api";
+import type { Creation, Stage } from "./creations.ts";
 import type { CallOptions, NetworkRequest, RuntimeHandlerInfo } from "./ports.ts";
 import type { Sandbox } from "./records.ts";
 import { allowedAnnotations } from "./runtime-config/allowed-annotations.ts";
@@ -21,42 +23,78 @@ import { podHostname, sandboxFiles, writeSandboxFiles } from "./sandbox-files.ts
 import { startPause } from "./sandbox-pause.ts";
 import { newId, nowNs, type ServerContext } from "./server-context.ts";
 
-/** Makes a pod's surroundings. What was made is undone when a step fails; a daemon that dies in between undoes it at its next start. */
+/**
+ * Makes a pod's surroundings. What was made is undone when a step fails; a daemon that dies in between undoes it at its
+ * next start. A repeat of a request that is at work joins it. `announce` is called once, when there is a pod.
+ */
 export async function runSandbox(
   context: ServerContext,
   request: RunPodSandboxRequest,
+  announce: (sandbox: Sandbox) => Promise<void>,
   options: CallOptions,
 ): Promise<string> {
   const config = checkSandboxConfig(request.config);
   const name = sandboxName(config);
-  return await context.locks.run(`sandbox-name ${name}`, async () => {
-    const existing = [...context.records.sandboxes.values()].find(sandbox => sandbox.name === name);
-    if (existing) return answerRepeat(context, existing, config, request.runtimeHandler);
-    const handler = await handlerOf(context, request.runtimeHandler);
-    refuseHandler(handler, config);
-    const sandbox = newSandbox(context, name, config, request.runtimeHandler);
-    await context.records.saveSandbox(sandbox);
-    try {
-      await setUp(context, sandbox, handler, options);
-      options.signal?.throwIfAborted();
-      sandbox.phase = "ready";
-      await context.records.saveSandbox(sandbox);
-      return sandbox.id;
-    } catch (error) {
-      await tearDown(context, sandbox).then(
-        () => context.records.deleteSandbox(sandbox.id),
-        undoError =>
-          context.logger.error("cannot clear away a sandbox that could not be made", {
-            sandbox: sandbox.id,
-            error: undoError,
-          }),
-      );
-      throw error;
-    }
-  });
+  const existing = [...context.records.sandboxes.values()].find(sandbox => sandbox.name === name);
+  if (existing && existing.phase !== "creating")
+    return answerRepeat(context, existing, config, request.runtimeHandler);
+  const id = await context.creations.run(sandboxCreation(context, name, request, announce), options);
+  // Nobody was there any more to hear it.
+  if (options.signal?.aborted) context.records.getSandbox(id).unanswered = true;
+  return id;
 }
 
-/** A repeat of a request whose answer a restart may have lost is answered again; anything else finds the name taken. */
+function sandboxCreation(
+  context: ServerContext,
+  name: string,
+  request: RunPodSandboxRequest,
+  announce: (sandbox: Sandbox) => Promise<void>,
+): Creation {
+  const { records, logger } = context;
+  const config = request.config!;
+  const undo = async (sandbox: Sandbox) => {
+    try {
+      await tearDown(context, sandbox);
+      records.deleteSandbox(sandbox.id);
+    } catch (error) {
+      logger.error("cannot clear away a sandbox that could not be made", { sandbox: sandbox.id, error });
+    }
+  };
+  return {
+    what: `pod sandbox ${name}`,
+    request,
+    same: other => equals(RunPodSandboxRequestSchema, request, other.request as RunPodSandboxRequest),
+    async make(signal, stage) {
+      const handler = await handlerOf(context, request.runtimeHandler);
+      refuseHandler(handler, config);
+      // What could not be cleared away after an earlier failure has to go first.
+      for (const left of [...records.sandboxes.values()].filter(sandbox => sandbox.name === name)) {
+        stage(`clearing away what an earlier attempt left in ${records.sandboxDirectory(left.id)}`);
+        await tearDown(context, left);
+        records.deleteSandbox(left.id);
+      }
+      const sandbox = newSandbox(context, name, config, request.runtimeHandler);
+      await records.saveSandbox(sandbox);
+      try {
+        await setUp(context, sandbox, handler, { signal }, stage);
+        signal.throwIfAborted();
+        return sandbox.id;
+      } catch (error) {
+        await undo(sandbox);
+        throw error;
+      }
+    },
+    async publish(id) {
+      const sandbox = records.sandboxes.get(id)!;
+      sandbox.phase = "ready";
+      await records.saveSandbox(sandbox);
+      await announce(sandbox);
+    },
+    undo: id => undo(records.sandboxes.get(id)!),
+  };
+}
+
+/** A repeat of a request whose answer may have been lost is answered again; anything else finds the name taken. */
 function answerRepeat(
   context: ServerContext,
   existing: Sandbox,
@@ -64,7 +102,7 @@ function answerRepeat(
   handler: string,
 ): string {
   const same =
-    existing.recovered &&
+    existing.unanswered &&
     existing.phase === "ready" &&
     existing.handler === handler &&
     equals(PodSandboxConfigSchema, existing.config, config);
@@ -98,7 +136,8 @@ function newSandbox(
     ips: [],
     pauseId: undefined,
     bootId: context.bootId,
-    recovered: false,
+    unanswered: false,
+    stopping: false,
   };
 }
 
@@ -107,6 +146,7 @@ async function setUp(
   sandbox: Sandbox,
   handler: RuntimeHandlerInfo,
   options: CallOptions,
+  stage: Stage,
 ): Promise<void> {
   const { ports, records } = context;
   const { config } = sandbox;
@@ -119,6 +159,7 @@ async function setUp(
   const shmSize = shmBytes(allowedAnnotations(handler.annotations, config.annotations));
   const pins = join(directory, "ns");
   mkdirSync(pins, { mode: 0o700 });
+  stage(`namespaces in ${pins}`);
   sandbox.namespaces = await ports.node.createNamespaces(
     {
       directory: pins,
@@ -133,6 +174,7 @@ async function setUp(
   );
   if (ownIpc) {
     const shm = join(directory, "shm");
+    stage(`shared memory at ${shm}`);
     mkdirSync(shm, { mode: 0o1777 });
     await ports.node.mountTmpfs({
       path: shm,
@@ -143,13 +185,17 @@ async function setUp(
   }
   // Noted before the network is asked: a kill after this still finds what to give back.
   await records.saveSandbox(sandbox);
-  if (!sandbox.hostNetwork)
-    sandbox.ips = (await ports.network.add(networkRequest(context, sandbox), options)).ips;
+  if (!sandbox.hostNetwork) {
+    stage(`network of ${sandbox.namespaces.net}`);
+    const progress = (plugin: string) => stage(`network of ${sandbox.namespaces.net}, plugin ${plugin}`);
+    sandbox.ips = (await ports.network.add(networkRequest(context, sandbox), { ...options, progress })).ips;
+  }
   writeSandboxFiles(directory, config, host, sandbox.ips, sandbox.hostNetwork);
   if (mappings) giveToPod(directory, mappings);
   if ((namespaces?.pid ?? NamespaceMode.POD) === NamespaceMode.POD) {
     sandbox.pauseId = newId();
     await records.saveSandbox(sandbox);
+    stage(`pause container ${sandbox.pauseId}`);
     await startPause(context, sandbox, options);
   }
 }

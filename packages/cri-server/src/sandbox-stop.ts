@@ -1,4 +1,5 @@
-import { removeContainer } from "./container-remove.ts";
+import { containerWork } from "./container-create.ts";
+import { discardContainer } from "./container-remove.ts";
 import type { CallOptions } from "./ports.ts";
 import { tearDown } from "./sandbox-run.ts";
 import type { ServerContext } from "./server-context.ts";
@@ -9,6 +10,9 @@ export async function stopSandbox(context: ServerContext, id: string, options: C
   const sandbox = records.findSandbox(id);
   if (!sandbox || sandbox.phase === "creating") return;
   await context.locks.run(`sandbox ${sandbox.id}`, async () => {
+    sandbox.stopping = true;
+    for (const container of records.containersOf(sandbox.id))
+      if (container.phase === "creating") await context.creations.cancel(containerWork(container.name));
     const running = records.containersOf(sandbox.id).filter(container => container.phase === "created");
     await Promise.all(
       running.map(container =>
@@ -28,6 +32,6 @@ export async function removeSandbox(context: ServerContext, id: string, options:
   const sandbox = records.findSandbox(id);
   if (!sandbox || sandbox.phase === "creating") return;
   await stopSandbox(context, sandbox.id, options);
-  for (const container of records.containersOf(sandbox.id)) await removeContainer(context, container.id);
+  for (const container of records.containersOf(sandbox.id)) await discardContainer(context, container);
   await context.locks.run(`sandbox ${sandbox.id}`, async () => records.deleteSandbox(sandbox.id));
 }

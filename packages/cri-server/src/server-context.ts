@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { KeyedLock, Logger } from "@ocid/base";
 import type { CdiRegistry } from "./cdi/cdi-registry.ts";
+import type { Creations } from "./creations.ts";
 import type { Ports } from "./ports.ts";
 import type { Records } from "./records.ts";
 
@@ -12,6 +13,7 @@ export interface ServerContext {
   readonly version: string;
   /** One operation at a time for a sandbox, a container, a name. */
   readonly locks: KeyedLock;
+  readonly creations: Creations;
   readonly bootId: string;
   readonly cdi: CdiRegistry;
   /** Told once of each container that has ended. */

@@ -1,6 +1,8 @@
+import { writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { OcidError } from "@ocid/base";
 import type { Cgroup } from "./cgroup.ts";
-import { isGone } from "./cgroup-files.ts";
+import { isGone, tryRead } from "./cgroup-files.ts";
 import type { CgroupLayout } from "./cgroup-layout.ts";
 import { errnoOf } from "./errno.ts";
 import { pause } from "./pause.ts";
@@ -43,7 +45,23 @@ function killFrozen(cgroup: Cgroup, layout: CgroupLayout, alive: readonly number
     for (const pid of frozen ? cgroup.processes(true) : alive) killOne(pid);
   } finally {
     if (frozen) tryWrite(cgroup, controller, file, thaw);
+    if (layout.version === 1) thawAbove(cgroup, layout);
   }
+}
+
+/** Version 1 lets nothing die in a cgroup below one that somebody has frozen (cgroup-v1/freezer-subsystem.rst). */
+function thawAbove(cgroup: Cgroup, layout: CgroupLayout): void {
+  const root = layout.controllers.get("freezer");
+  if (root === undefined) return;
+  let path = cgroup.path;
+  while (path !== "/" && isFrozenFromAbove(join(root, path))) {
+    path = dirname(path);
+    if (path !== "/") writeFileSync(join(root, path, "freezer.state"), "THAWED");
+  }
+}
+
+function isFrozenFromAbove(directory: string): boolean {
+  return tryRead(join(directory, "freezer.parent_freezing"))?.trim() === "1";
 }
 
 function killOne(pid: number): void {

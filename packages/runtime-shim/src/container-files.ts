@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { OcidError, wrapError, writeAtomic } from "@ocid/base";
 import type { ProcessIdentity } from "@ocid/host";
@@ -132,6 +132,20 @@ export class ShimFiles {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
       throw wrapError(`read ${files.exit}`, error);
+    }
+  }
+
+  hasExit(id: string): boolean {
+    return existsSync(this.of(id).exit);
+  }
+
+  /** Writes the end down that no monitor has seen, once; a restart finds the same. */
+  noteExit(id: string, exitCode: number): void {
+    mkdirSync(this.exits, { recursive: true, mode: 0o700 });
+    try {
+      writeFileSync(this.of(id).exit, String(exitCode), { flag: "wx", mode: 0o600 });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw wrapError(`note the end of ${id}`, error);
     }
   }
 

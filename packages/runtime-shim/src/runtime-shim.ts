@@ -47,6 +47,10 @@ import type {
 } from "./types.ts";
 
 const killTimeoutMs = 30_000;
+/** Of a container whose end nobody saw. */
+const unknownExitCode = 255;
+/** How often containers are looked at whose monitor may have been killed; ends that monitors see are told at once. */
+const orphanCheckMs = 5_000;
 
 /** Opens the shim on its state directory; containers that earlier programs launched from it are found. */
 export async function openRuntimeShim(
@@ -65,6 +69,7 @@ export class RuntimeShim implements AsyncDisposable {
   readonly #systemd: boolean;
   readonly #logger: Logger;
   readonly #watch: ExitWatch;
+  readonly #orphans: NodeJS.Timeout;
   readonly #locks = new KeyedLock();
   readonly #usages = new UsageReader();
 
@@ -81,16 +86,31 @@ export class RuntimeShim implements AsyncDisposable {
     this.#systemd = options.cgroupDriver === "systemd";
     this.#logger = options.logger ?? silentLogger;
     this.#watch = new ExitWatch(this.#files);
+    this.#orphans = setInterval(() => this.#lookAtOrphans(), orphanCheckMs).unref();
   }
 
   /** Stops watching; containers go on. */
   async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#orphans);
     this.#watch[Symbol.dispose]();
   }
 
   /** Adds runtime handlers, and changes those of the same name for containers made from now on. */
   configure(runtimes: ShimOptions["runtimes"]): void {
     this.#runtimes.configure(runtimes);
+  }
+
+  /** A monitor that was killed tells nothing; what is noted here is told by the watch. */
+  #lookAtOrphans(): void {
+    for (const id of this.#files.list()) {
+      if (this.#hasMonitor(id) || this.#files.hasExit(id)) continue;
+      try {
+        const init = this.#files.findRecord(id)?.init;
+        if (init && !isRunning(init)) this.#files.noteExit(id, unknownExitCode);
+      } catch (error) {
+        this.#logger.warn("cannot look at a container without a monitor", { container: id, error });
+      }
+    }
   }
 
   /** The configured runtimes by name, the default one by the empty name too, and what each can do. */
@@ -198,16 +218,17 @@ export class RuntimeShim implements AsyncDisposable {
     if (!record.init) return { status: "unknown" };
     if (isRunning(record.init))
       return { status: (await this.#isWaiting(record)) ? "created" : "running", pid: record.init.pid };
+    // The monitor is about to write the exit code; without one (killed, or after a reboot) nobody will.
+    if (this.#hasMonitor(id)) return { status: "running", pid: record.init.pid };
+    this.#files.noteExit(id, unknownExitCode);
+    const noted = this.#files.readExit(id);
+    if (!noted) return { status: "unknown" };
+    return { status: "stopped", ...noted };
+  }
+
+  #hasMonitor(id: string): boolean {
     const monitor = this.#files.readPid(this.#files.of(id).monitorPidFile);
-    // The monitor is about to write the exit code; without one (after a reboot) nobody will.
-    if (monitor !== undefined && readProcess(monitor)?.name === "conmon")
-      return { status: "running", pid: record.init.pid };
-    return {
-      status: "stopped",
-      exitCode: 255,
-      finishedAtNs: BigInt(Date.now()) * 1_000_000n,
-      oomKilled: false,
-    };
+    return monitor !== undefined && readProcess(monitor)?.name === "conmon";
   }
 
   /** Stops a container: its stop signal, then after `timeoutMs` SIGKILL to all that is in it. Returns when it has ended. */
@@ -222,22 +243,35 @@ export class RuntimeShim implements AsyncDisposable {
     if (state.status === "stopped") return;
     if (state.status === "running" && request.timeoutMs > 0) {
       signalProcess(record.init!, signalNumber(request.stopSignal));
-      if (await this.#watch.wait(id, request.timeoutMs, options.signal)) return;
+      if (await this.#ended(record, request.timeoutMs, options.signal)) return;
     }
     await this.#killAll(record);
-    const ended = await this.#watch.wait(id, killTimeoutMs, options.signal);
-    if (!ended && record.init && isRunning(record.init))
+    if (await this.#ended(record, killTimeoutMs, options.signal)) return;
+    if (record.init && isRunning(record.init))
       throw new OcidError(
         "DEADLINE_EXCEEDED",
         `container ${id} did not end within ${killTimeoutMs / 1000} s of being killed; its process ${record.init.pid} is in state ${readProcess(record.init.pid)?.state}`,
       );
   }
 
+  /** Waits for a container's end: that its monitor tells of, or that the kernel shows when the monitor was killed. */
+  async #ended(record: ContainerRecord, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
+    for (const deadline = performance.now() + timeoutMs; ; ) {
+      const left = deadline - performance.now();
+      if (await this.#watch.wait(record.id, Math.max(0, Math.min(left, 1_000)), signal)) return true;
+      if (record.init && !isRunning(record.init) && !this.#hasMonitor(record.id)) {
+        this.#files.noteExit(record.id, unknownExitCode);
+        return true;
+      }
+      if (left <= 0) return false;
+    }
+  }
+
   /** Removes a container with monitor, cgroups and files, killing what runs. What is gone already is no error. */
   async remove(id: string): Promise<void> {
     await this.#locks.run(id, async () => {
+      // Without a record too: somebody may have removed it, and left the exit file and the runtime's own state.
       const record = this.#files.findRecord(id);
-      if (!record && !existsSync(this.#files.of(id).directory)) return;
       await this.#undo(id, this.#runtimes.get(record?.handler ?? ""));
     });
   }

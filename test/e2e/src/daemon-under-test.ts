@@ -33,6 +33,8 @@ export interface DaemonUnderTest extends AsyncDisposable {
   kill(): Promise<void>;
   stop(): Promise<void>;
   log(): string;
+  /** What the daemon's process holds in memory. */
+  memoryMiB(): number;
   podman(...args: string[]): string;
   /** A request for a pod of this name. */
   sandboxConfig(
@@ -168,6 +170,8 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
     kill: () => end("SIGKILL"),
     stop: () => end("SIGTERM"),
     log: () => readFileSync(log, "utf8"),
+    memoryMiB: () =>
+      Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child!.pid}/status`, "utf8"))![1]) / 1024,
     podman: (...args) =>
       execFileSync(
         "podman",

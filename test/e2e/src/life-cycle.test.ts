@@ -351,7 +351,7 @@ describe("a container", () => {
       mounts: [
         { containerPath: "/rw", hostPath: host },
         { containerPath: "/ro", hostPath: host, readonly: true },
-        { containerPath: "/img", image: { image: daemon.image }, imageSubPath: "etc" },
+        { containerPath: "/img", image: { image: daemon.image }, readonly: true, imageSubPath: "etc" },
       ],
     });
     await exec(c, "sh", "-c", "echo x > /rw/file");

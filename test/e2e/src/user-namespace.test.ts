@@ -74,7 +74,7 @@ describe("a pod with a user namespace", () => {
         { containerPath: "/v", hostPath: volume, ...ids },
         { containerPath: "/f", hostPath: join(volume, "secret"), ...ids, readonly: true },
         { containerPath: "/plain", hostPath: volume },
-        { containerPath: "/img", image: { image: daemon.image }, ...ids },
+        { containerPath: "/img", image: { image: daemon.image }, readonly: true, ...ids },
       ],
       devices: [{ hostPath: "/dev/null", containerPath: "/dev/nothing", permissions: "rw" }],
     });

@@ -70,8 +70,8 @@ describe("an artifact", () => {
     const c = await started(p, "c", {
       mounts: [
         { containerPath: "/all", image: { image: name }, readonly: true },
-        { containerPath: "/one", image: { image: imageRef }, imageSubPath: "weights.bin" },
-        { containerPath: "/docs", image: { image: name }, imageSubPath: "docs" },
+        { containerPath: "/one", image: { image: imageRef }, readonly: true, imageSubPath: "weights.bin" },
+        { containerPath: "/docs", image: { image: name }, readonly: true, imageSubPath: "docs" },
       ],
     });
     expect(await exec(c, "cat", "/all/weights.bin", "/all/docs/readme.md", "/one", "/docs/readme.md")).toBe(
@@ -100,7 +100,7 @@ describe("an artifact", () => {
     });
     await expect(
       container(p, "c", ["true"], {
-        mounts: [{ containerPath: "/v", image: { image: name }, imageSubPath: "no" }],
+        mounts: [{ containerPath: "/v", image: { image: name }, readonly: true, imageSubPath: "no" }],
       }),
     ).rejects.toMatchObject({ code: "NOT_FOUND" });
     await remove(p);
@@ -119,7 +119,9 @@ describe("an image as a volume", () => {
     const { image } = await daemon.images.imageStatus({ image: { image: daemon.image } });
     const p = await pod("image-volume");
     const c = await started(p, "c", {
-      mounts: [{ containerPath: "/img", image: { image: daemon.image }, imageSubPath: "etc" }],
+      mounts: [
+        { containerPath: "/img", image: { image: daemon.image }, readonly: true, imageSubPath: "etc" },
+      ],
     });
     expect((await status(c)).mounts[0]?.image).toMatchObject({ image: daemon.image, imageRef: image!.id });
     await daemon.kill();
@@ -132,9 +134,12 @@ describe("an image as a volume", () => {
     ])
       await expect(
         container(p, "x", ["true"], {
-          mounts: [{ containerPath: "/img", image: { image: daemon.image }, imageSubPath }],
+          mounts: [{ containerPath: "/img", image: { image: daemon.image }, readonly: true, imageSubPath }],
         }),
       ).rejects.toMatchObject({ code });
+    await expect(
+      container(p, "x", ["true"], { mounts: [{ containerPath: "/img", image: { image: daemon.image } }] }),
+    ).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining("set readonly") });
     await remove(p);
   });
 });

@@ -103,7 +103,7 @@ export function requestedMounts(
           `mount at ${destination} has an unknown propagation ${mount.propagation}`,
         );
       if (mount.recursiveReadOnly) checkRecursiveReadOnly(mount, recursiveReadOnly);
-      const access = mount.recursiveReadOnly ? "rro" : mount.readonly || mount.image ? "ro" : "rw";
+      const access = mount.recursiveReadOnly ? "rro" : mount.readonly ? "ro" : "rw";
       return { destination, type: "bind", source, options: ["rbind", propagation, access] };
     })
     .sort((a, b) => a.destination.split("/").length - b.destination.split("/").length);

@@ -161,6 +161,15 @@ describe("security modules", () => {
     expect(() => refuseLabels(config(security), modules)).toThrow(why);
   });
 
+  test("a volume is not silently left with the labels that it has", () => {
+    const relabelled = create(ContainerConfigSchema, {
+      metadata: { name: "c" },
+      mounts: [{ containerPath: "/data", hostPath: "/data", selinuxRelabel: true }],
+    });
+    expect(() => refuseLabels(relabelled, { ...none, selinux: true })).toThrow(/\/data to be relabelled/);
+    expect(() => refuseLabels(relabelled, none)).not.toThrow();
+  });
+
   test("that are not there are not missed by what means nothing without them", () => {
     for (const security of [
       { apparmor: { profileType: 0 } },

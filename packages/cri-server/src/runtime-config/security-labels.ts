@@ -47,4 +47,10 @@ export function refuseLabels(config: ContainerConfig, modules: SecurityModules):
       "FAILED_PRECONDITION",
       `container ${name} asks for an SELinux label, which this daemon cannot set yet`,
     );
+  const relabelled = config.mounts.find(mount => mount.selinuxRelabel);
+  if (modules.selinux && relabelled)
+    throw new OcidError(
+      "FAILED_PRECONDITION",
+      `container ${name} asks for its mount at ${relabelled.containerPath} to be relabelled for SELinux, which this daemon cannot do yet`,
+    );
 }
