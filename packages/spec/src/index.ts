@@ -62,6 +62,7 @@ export type {
   RuntimeMount,
   RuntimeProcess,
   RuntimeResources,
+  RuntimeScheduler,
   RuntimeSeccomp,
   RuntimeSpec,
 } from "./runtime-spec.ts";
