@@ -64,7 +64,8 @@ export function containerMessage(container: NriContainer): Container {
     name: container.name,
     state: states[container.state],
     labels: { ...container.labels },
-    annotations: { ...container.annotations },
+    // What the runtime is told may have been adjusted.
+    annotations: { ...container.annotations, ...spec.annotations },
     args: [...process.args],
     env: [...(process.env ?? [])],
     mounts: spec.mounts.map(({ destination, type = "", source = "", options = [] }) => ({

@@ -364,6 +364,7 @@ export class Nri implements AsyncDisposable {
   }
 
   async #fulfil(wishes: Wishes): Promise<UpdateMessage[]> {
+    if (wishes.updates.length === 0 && wishes.evictions.length === 0) return [];
     const failed = await this.#host!.fulfil(wishes);
     return failed.map(({ containerId, resources, ignoreFailure }) => ({
       $typeName: "nri.pkg.api.v1alpha1.ContainerUpdate",
