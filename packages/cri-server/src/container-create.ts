@@ -8,6 +8,12 @@ import { checkContainerConfig } from "./container-check.ts";
 import { pidNamespaceOf } from "./container-pid-namespace.ts";
 import { removeContainerParts } from "./container-remove.ts";
 import { declaredVolumes, prepareVolumes, releaseIdmapped } from "./container-volumes.ts";
+import {
+  askAboutContainer,
+  containerIsMade,
+  tellOfContainer,
+  tellOfUndone,
+} from "./plugins/container-events.ts";
 import type { CallOptions, StoredImage } from "./ports.ts";
 import { refuseUnreachable } from "./reachable.ts";
 import type { Container, Sandbox } from "./records.ts";
@@ -65,8 +71,11 @@ export async function createContainer(
       const made = await make(context, sandbox, container, image, options);
       options.signal?.throwIfAborted();
       await records.saveContainer(made);
+      containerIsMade(context, made);
+      await tellOfContainer(context, "postCreate", made);
       return made.id;
     } catch (error) {
+      await tellOfUndone(context, container);
       await removeContainerParts(context, container).then(
         () => records.deleteContainer(container.id),
         undoError =>
@@ -179,7 +188,8 @@ async function make(
       onDropped: what => logger.info("dropped what this node cannot do", { container: id, what }),
     },
   });
-  const spec = applyCdi(ordinary, context.cdi.edits(cdiNames(config)));
+  const asked = applyCdi(ordinary, context.cdi.edits(cdiNames(config)));
+  const spec = await askAboutContainer(context, sandbox, container, asked);
   const { pid } = await ports.runtime.create(
     {
       id,

@@ -14,6 +14,9 @@ import { CdiRegistry } from "./cdi/cdi-registry.ts";
 import { ContainerEvents } from "./container-events.ts";
 import { imageHandlers } from "./image-service.ts";
 import { instrument } from "./instrument.ts";
+import { tellOfEnd } from "./plugins/container-events.ts";
+import { PluginBridge } from "./plugins/plugin-bridge.ts";
+import { startPlugins } from "./plugins/wishes.ts";
 import type { Ports } from "./ports.ts";
 import { Records } from "./records.ts";
 import { recover } from "./recover.ts";
@@ -64,6 +67,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     locks: new KeyedLock(),
     bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
     cdi: new CdiRegistry(options.cdiSpecDirs ?? ["/etc/cdi", "/var/run/cdi"]),
+    plugins: new PluginBridge(options.ports.plugins),
   };
   const events = new ContainerEvents();
   const streaming = await listenForStreams(createStreamingBackend(context), {
@@ -93,6 +97,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
   return {
     async recover() {
       await recover(context);
+      await startPlugins(context);
       void followExits(context, events, ending.signal);
     },
     async listen(socketPath, { gid } = {}) {
@@ -152,6 +157,7 @@ async function followExits(
           container.state = await context.ports.runtime
             .state(id)
             .catch(() => ({ status: "stopped" as const, ...exit }));
+          await tellOfEnd(context, container);
           await events.publish(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
         })
         .catch(error => context.logger.error("cannot tell of a container's end", { container: id, error }));

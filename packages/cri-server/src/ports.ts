@@ -1,6 +1,7 @@
 import type { Duplex } from "node:stream";
 import type { ImageConfig, RuntimeProcess, RuntimeResources, RuntimeSpec } from "@ocid/spec";
 import type { SessionStreams } from "@ocid/streaming";
+import type { PluginPort } from "./plugins/plugin-port.ts";
 import type { PodIdMappings } from "./runtime-config/user-namespace.ts";
 
 /** What every call of a port takes: cancelled calls leave nothing behind. */
@@ -191,6 +192,8 @@ export interface RuntimePort {
   reopenLog(id: string, options?: CallOptions): Promise<void>;
   updateResources(id: string, resources: RuntimeResources, options?: CallOptions): Promise<void>;
   usage(id: string, options?: CallOptions): Promise<ContainerUsage>;
+  /** The configuration that the container was made with. */
+  specOf(id: string): Promise<RuntimeSpec>;
   /** The process environment, user and so on that the container was created with, to base an exec on. */
   processOf(id: string): Promise<RuntimeProcess>;
   /** Exits as they happen, from exit files and without polling; ends with the signal. */
@@ -312,4 +315,6 @@ export interface Ports {
   readonly runtime: RuntimePort;
   readonly node: NodePort;
   readonly network: NetworkPort;
+  /** Undefined where there are to be no plugins. */
+  readonly plugins?: PluginPort | undefined;
 }

@@ -9,6 +9,7 @@ import {
   Protocol,
   type RunPodSandboxRequest,
 } from "@ocid/cri-api";
+import { askAboutPod, podIsMade, tellOfPod } from "./plugins/pod-events.ts";
 import type { CallOptions, NetworkRequest, RuntimeHandlerInfo } from "./ports.ts";
 import type { Sandbox } from "./records.ts";
 import { allowedAnnotations } from "./runtime-config/allowed-annotations.ts";
@@ -38,11 +39,13 @@ export async function runSandbox(
     await context.records.saveSandbox(sandbox);
     try {
       await setUp(context, sandbox, handler, options);
+      await askAboutPod(context, sandbox);
       options.signal?.throwIfAborted();
       sandbox.phase = "ready";
       await context.records.saveSandbox(sandbox);
       return sandbox.id;
     } catch (error) {
+      if (context.plugins.running.has(sandbox)) await tellOfPod(context, "remove", sandbox);
       await tearDown(context, sandbox).then(
         () => context.records.deleteSandbox(sandbox.id),
         undoError =>
@@ -52,6 +55,8 @@ export async function runSandbox(
           }),
       );
       throw error;
+    } finally {
+      podIsMade(context, sandbox);
     }
   });
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { KeyedLock, Logger } from "@ocid/base";
 import type { CdiRegistry } from "./cdi/cdi-registry.ts";
+import type { PluginBridge } from "./plugins/plugin-bridge.ts";
 import type { Ports } from "./ports.ts";
 import type { Records } from "./records.ts";
 
@@ -14,6 +15,7 @@ export interface ServerContext {
   readonly locks: KeyedLock;
   readonly bootId: string;
   readonly cdi: CdiRegistry;
+  readonly plugins: PluginBridge;
 }
 
 export function newId(): string {

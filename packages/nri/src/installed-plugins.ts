@@ -1,6 +1,15 @@
-import { accessSync, constants, openSync, readdirSync, readFileSync, readSync, closeSync, statSync } from "node:fs";
-import { join } from "node:path";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+} from "node:fs";
 import type { Socket } from "node:net";
+import { join } from "node:path";
 import { type Logger, OcidError } from "@ocid/base";
 import { type SpawnedProcess, spawnProcess } from "@ocid/host";
 
@@ -58,7 +67,10 @@ export function pluginConfig(directory: string, index: string, base: string): st
     const stat = statSync(path, { throwIfNoEntry: false });
     if (!stat?.isFile()) continue;
     if (stat.size > maxConfigBytes)
-      throw new OcidError("RESOURCE_EXHAUSTED", `${path} has ${stat.size} bytes, more than ${maxConfigBytes}`);
+      throw new OcidError(
+        "RESOURCE_EXHAUSTED",
+        `${path} has ${stat.size} bytes, more than ${maxConfigBytes}`,
+      );
     return readFileSync(path, "utf8");
   }
   return "";

@@ -57,7 +57,10 @@ afterEach(async () => {
   rmSync(directory, { recursive: true });
 });
 
-async function serve(options: Partial<NriOptions> = {}, state = { pods: [pod], containers: [container] }): Promise<Nri> {
+async function serve(
+  options: Partial<NriOptions> = {},
+  state = { pods: [pod], containers: [container] },
+): Promise<Nri> {
   nri = new Nri({
     socketPath,
     runtime: { name: "test", version: "1" },
@@ -222,7 +225,9 @@ describe("a plugin", () => {
       updates: [{ containerId: "c", resources: { cpu: { shares: 5 } } }, { containerId: "gone" }],
       evictions: [{ containerId: "c", reason: "full" }],
     });
-    await expect(one.update({ update: [update("../x")] })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(one.update({ update: [update("../x")] })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
   });
 });
 
@@ -349,12 +354,16 @@ describe("validators", () => {
     });
     let verdict = { reject: false, reason: "" };
     let seen: unknown;
-    await using _b = await plugin("90", {
-      validateContainerAdjustment: async request => {
-        seen = request;
-        return verdict;
+    await using _b = await plugin(
+      "90",
+      {
+        validateContainerAdjustment: async request => {
+          seen = request;
+          return verdict;
+        },
       },
-    }, "judge");
+      "judge",
+    );
     await runtime.createContainer(pod, container, { injectDevices });
     expect(seen).toMatchObject({
       container: { args: ["true"] },
@@ -388,14 +397,16 @@ describe("validators", () => {
     let adjust: object = {};
     await using _ = await plugin("10", { createContainer: async () => ({ adjust }) });
     await make();
-    await expect(
-      make({ annotations: { "required-plugins.noderesource.dev": '["more"]' } }),
-    ).rejects.toThrow(/not there: more/);
+    await expect(make({ annotations: { "required-plugins.noderesource.dev": '["more"]' } })).rejects.toThrow(
+      /not there: more/,
+    );
     await expect(make({ annotations: { "required-plugins.noderesource.dev": "{" } })).rejects.toThrow(
       /should be a list of plugins/,
     );
     adjust = { hooks: { prestart: [{ path: "/x" }] } };
-    await expect(make()).rejects.toThrow(/hooks of containers may not be adjusted by plugins, but 10-test did/);
+    await expect(make()).rejects.toThrow(
+      /hooks of containers may not be adjusted by plugins, but 10-test did/,
+    );
     adjust = { linux: { seccompPolicy: { defaultAction: "SCMP_ACT_ALLOW" } } };
     await make();
     await expect(make({}, { seccompProfile: { type: "runtime-default" } })).rejects.toThrow(/seccomp/);

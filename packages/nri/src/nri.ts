@@ -1,7 +1,7 @@
 import type { Server, Socket } from "node:net";
 import { isOcidError, type Logger, messageOf, OcidError, Semaphore, silentLogger } from "@ocid/base";
 import type { SpawnedProcess } from "@ocid/host";
-import type { RuntimeResources, RuntimeSpec } from "@ocid/spec";
+import { mergeResources, type RuntimeResources, type RuntimeSpec } from "@ocid/spec";
 import { applyAdjustment, type InjectDevices } from "./adjust/apply.ts";
 import { claimAdjustment, claimResources } from "./adjust/claim.ts";
 import { mergeAdjustments } from "./adjust/merge.ts";
@@ -14,7 +14,7 @@ import { findPlugins, launchPlugin, pluginConfig } from "./installed-plugins.ts"
 import type { EventMethod } from "./plugin-events.ts";
 import { PluginSession } from "./plugin-session.ts";
 import { listenForPlugins } from "./plugin-socket.ts";
-import { mergeResources, resourcesMessage, runtimeResources } from "./resources.ts";
+import { resourcesMessage } from "./resources.ts";
 import type {
   ContainerEvent,
   CreateResult,
@@ -177,8 +177,7 @@ export class Nri implements AsyncDisposable {
           wishes.add(plugin.name, answer.update, answer.evict, container.id);
         });
       },
-      plugins =>
-        this.#validate(pod, container, { owners, adjusts, asked, wishes: wishes.wishes(), plugins }),
+      plugins => this.#validate(pod, container, { owners, adjusts, asked, wishes: wishes.wishes(), plugins }),
     );
     return { spec, ...wishes.wishes() };
   }
@@ -358,7 +357,9 @@ export class Nri implements AsyncDisposable {
       // Not awaited: a container that takes long to change must not keep others from being made.
       void this.#fulfil(wishes.wishes());
     } catch (error) {
-      session.close(new OcidError("ABORTED", `cannot synchronize plugin ${session.name}: ${messageOf(error)}`));
+      session.close(
+        new OcidError("ABORTED", `cannot synchronize plugin ${session.name}: ${messageOf(error)}`),
+      );
       throw error;
     }
   }

@@ -1,9 +1,29 @@
-import { Event, Plugin } from "./gen/nri_pb.js";
+import { Event } from "./gen/nri_pb.js";
 
-type Methods = typeof Plugin.method;
+/** The calls of the protocol that stand for events, in camelCase. */
+export type EventMethod =
+  | "runPodSandbox"
+  | "stopPodSandbox"
+  | "removePodSandbox"
+  | "createContainer"
+  | "postCreateContainer"
+  | "startContainer"
+  | "postStartContainer"
+  | "updateContainer"
+  | "postUpdateContainer"
+  | "stopContainer"
+  | "removeContainer"
+  | "updatePodSandbox"
+  | "postUpdatePodSandbox"
+  | "validateContainerAdjustment";
 
-/** The calls that stand for events, and whether a plugin that does not have them is told by StateChange instead. */
-export const eventMethods = {
+interface EventKind {
+  readonly event: Event;
+  /** Whether a plugin that does not have the call is told by StateChange instead. */
+  readonly stateChange: boolean;
+}
+
+export const eventMethods: Readonly<Record<EventMethod, EventKind>> = {
   runPodSandbox: { event: Event.RUN_POD_SANDBOX, stateChange: true },
   stopPodSandbox: { event: Event.STOP_POD_SANDBOX, stateChange: true },
   removePodSandbox: { event: Event.REMOVE_POD_SANDBOX, stateChange: true },
@@ -18,11 +38,7 @@ export const eventMethods = {
   updatePodSandbox: { event: Event.UPDATE_POD_SANDBOX, stateChange: false },
   postUpdatePodSandbox: { event: Event.POST_UPDATE_POD_SANDBOX, stateChange: true },
   validateContainerAdjustment: { event: Event.VALIDATE_CONTAINER_ADJUSTMENT, stateChange: false },
-} as const satisfies Partial<
-  Record<keyof Methods, { readonly event: Event; readonly stateChange: boolean }>
->;
-
-export type EventMethod = keyof typeof eventMethods;
+};
 
 /** All events, one bit each. */
 export const everyEvent: number = 2 ** (Event.LAST - 1) - 1;

@@ -72,7 +72,11 @@ export function runtimeResources(message: LinuxResources | undefined): RuntimeRe
     ),
   };
   const cpu = {
-    ...numbers("cpu", cpuNumbers.map(key => [key, key] as const), message.cpu ?? {}),
+    ...numbers(
+      "cpu",
+      cpuNumbers.map(key => [key, key] as const),
+      message.cpu ?? {},
+    ),
     ...cpuset("cpus", message.cpu?.cpus),
     ...cpuset("mems", message.cpu?.mems),
   };
@@ -80,28 +84,11 @@ export function runtimeResources(message: LinuxResources | undefined): RuntimeRe
   return {
     ...(Object.keys(memory).length > 0 ? { memory } : {}),
     ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
-    ...(message.hugepageLimits.length > 0 ? { hugepageLimits: message.hugepageLimits.map(hugepageLimit) } : {}),
+    ...(message.hugepageLimits.length > 0
+      ? { hugepageLimits: message.hugepageLimits.map(hugepageLimit) }
+      : {}),
     ...(Object.keys(message.unified).length > 0 ? { unified: unified(message.unified) } : {}),
     ...(message.pids ? { pids: { limit: number("pids.limit", message.pids.limit) } } : {}),
-    ...(devices.length > 0 ? { devices } : {}),
-  };
-}
-
-/** Limits with what changes; lists and maps are replaced entry by entry. */
-export function mergeResources(old: RuntimeResources, next: RuntimeResources): RuntimeResources {
-  const sizes = new Set((next.hugepageLimits ?? []).map(({ pageSize }) => pageSize));
-  const huge = [
-    ...(old.hugepageLimits ?? []).filter(({ pageSize }) => !sizes.has(pageSize)),
-    ...(next.hugepageLimits ?? []),
-  ];
-  const devices = [...(old.devices ?? []), ...(next.devices ?? [])];
-  return {
-    ...old,
-    ...(next.memory ? { memory: { ...old.memory, ...next.memory } } : {}),
-    ...(next.cpu ? { cpu: { ...old.cpu, ...next.cpu } } : {}),
-    ...(next.pids ? { pids: next.pids } : {}),
-    ...(next.unified ? { unified: { ...old.unified, ...next.unified } } : {}),
-    ...(huge.length > 0 ? { hugepageLimits: huge } : {}),
     ...(devices.length > 0 ? { devices } : {}),
   };
 }
@@ -138,11 +125,14 @@ function hugepageLimit({ pageSize, limit }: { readonly pageSize: string; readonl
 
 function unified(files: Readonly<Record<string, string>>): Record<string, string> {
   for (const [file, value] of Object.entries(files))
-    if (!/^[a-z][a-z0-9_.-]{0,99}$/i.test(file) || value.includes("\0")) throw wrong(`unified.${file}`, value);
+    if (!/^[a-z][a-z0-9_.-]{0,99}$/i.test(file) || value.includes("\0"))
+      throw wrong(`unified.${file}`, value);
   return { ...files };
 }
 
-function deviceRule(rule: LinuxResources["devices"][number]): NonNullable<RuntimeResources["devices"]>[number] {
+function deviceRule(
+  rule: LinuxResources["devices"][number],
+): NonNullable<RuntimeResources["devices"]>[number] {
   if (!/^[abcup]?$/.test(rule.type)) throw wrong("devices.type", rule.type);
   if (!/^[rwm]{0,3}$/.test(rule.access)) throw wrong("devices.access", rule.access);
   return {

@@ -15,8 +15,9 @@ import {
   signalProcess,
   waitForProcessEnd,
 } from "@ocid/host";
-import type { RuntimeProcess, RuntimeResources } from "@ocid/spec";
+import type { RuntimeProcess, RuntimeResources, RuntimeSpec } from "@ocid/spec";
 import { attach } from "./attach.ts";
+import { configJson } from "./config-json.ts";
 import { type ContainerRecord, ShimFiles } from "./container-files.ts";
 import { execSync } from "./exec.ts";
 import { execSession } from "./exec-session.ts";
@@ -130,7 +131,7 @@ export class RuntimeShim implements AsyncDisposable {
         mkdirSync(files.bundle, { recursive: true, mode: 0o700 });
         await this.#files.writeRecord(record);
         // Not synced: whatever loses it, a machine that goes down, ends the container with it.
-        writeFileSync(files.config, JSON.stringify(launch.spec), { flag: "wx", mode: 0o600 });
+        writeFileSync(files.config, configJson(launch.spec), { flag: "wx", mode: 0o600 });
         rmSync(files.exit, { force: true });
         this.#watch.forget(launch.id);
         const { pid } = await launchMonitor(this.#files, files, {
@@ -312,6 +313,11 @@ export class RuntimeShim implements AsyncDisposable {
   }
 
   /** How the container's first process was set up, to base an exec on. */
+  async specOf(id: string): Promise<RuntimeSpec> {
+    this.#files.getRecord(id);
+    return this.#files.readSpec(id);
+  }
+
   async processOf(id: string): Promise<RuntimeProcess> {
     this.#files.getRecord(id);
     return this.#files.readSpec(id).process;

@@ -36,6 +36,7 @@ export {
   manifestAccept,
   mediaTypes,
 } from "./media-types.ts";
+export { mergeResources } from "./merge-resources.ts";
 export { parseImageConfig } from "./parse-image-config.ts";
 export { Fields, isObject, maxManifestBytes, parseJsonObject } from "./parse-json.ts";
 export {

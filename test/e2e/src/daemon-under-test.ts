@@ -119,6 +119,10 @@ export async function startDaemonUnderTest(): Promise<DaemonUnderTest> {
         "/usr/lib/cni",
         "--cdi-spec-dir",
         join(root, "cdi"),
+        "--nri-socket",
+        join(root, "nri.sock"),
+        "--nri-plugin-path",
+        join(root, "nri-plugins"),
         "--log-level",
         "debug",
       ];

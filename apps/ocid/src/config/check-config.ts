@@ -9,6 +9,9 @@ export function checkConfig(config: Config): readonly { readonly key: string; re
     "server.listen": config.server.listen,
     "server.state_dir": config.server.state_dir,
     "network.config_dir": config.network.config_dir,
+    "nri.socket": config.nri.socket,
+    "nri.plugin_path": config.nri.plugin_path,
+    "nri.plugin_config_path": config.nri.plugin_config_path,
   };
   const problems = Object.entries(paths)
     .filter(([, path]) => !isAbsolute(path))

@@ -67,7 +67,10 @@ describe("an adjustment", () => {
       ],
       hooks: { createRuntime: [{ path: "/hook", args: ["hook"], timeout: { value: 5n } }] },
       linux: {
-        devices: [{ path: "-/dev/a" }, { path: "/dev/b", type: "b", major: 8n, minor: 1n, fileMode: { value: 0o600 } }],
+        devices: [
+          { path: "-/dev/a" },
+          { path: "/dev/b", type: "b", major: 8n, minor: 1n, fileMode: { value: 0o600 } },
+        ],
         namespaces: [{ type: "-pid" }, { type: "cgroup" }],
         sysctl: { "-net.a": "", "net.b": "2" },
         netDevices: { eth7: { name: "eth0" } },
@@ -77,7 +80,11 @@ describe("an adjustment", () => {
         seccompPolicy: {
           defaultAction: "SCMP_ACT_ERRNO",
           syscalls: [
-            { names: ["read"], action: "SCMP_ACT_ALLOW", args: [{ index: 0, value: 2n ** 64n - 1n, op: "SCMP_CMP_EQ" }] },
+            {
+              names: ["read"],
+              action: "SCMP_ACT_ALLOW",
+              args: [{ index: 0, value: 2n ** 64n - 1n, op: "SCMP_CMP_EQ" }],
+            },
           ],
         },
         rdt: { closId: { value: "gold" } },
@@ -127,7 +134,11 @@ describe("an adjustment", () => {
 
   test("leaves the configuration that it is given as it was", () => {
     const before = structuredClone(plain);
-    apply({ annotations: { a: "b" }, mounts: [{ destination: "-/proc" }], linux: { namespaces: [{ type: "-pid" }] } });
+    apply({
+      annotations: { a: "b" },
+      mounts: [{ destination: "-/proc" }],
+      linux: { namespaces: [{ type: "-pid" }] },
+    });
     expect(plain).toEqual(before);
   });
 
@@ -151,8 +162,8 @@ describe("an adjustment", () => {
     ["memory", { linux: { resources: { memory: { limit: { value: -2n } } } } }],
     ["unified", { linux: { resources: { unified: { "../x": "1" } } } }],
     ["page_size", { linux: { resources: { hugepageLimits: [{ pageSize: "2 MB" }] } } }],
-    ["scheduler", { linux: { scheduler: { policy: 99 } } }],
-    ["memory policy", { linux: { memoryPolicy: { mode: 99 } } }],
+    ["scheduler", { linux: { scheduler: { policy: 99 as number } } }],
+    ["memory policy", { linux: { memoryPolicy: { mode: 99 as number } } }],
   ];
   test.each(wrong)("with a wrong %s is refused by name", (what, adjust) => {
     expect(() => apply(adjust)).toThrow(
@@ -246,7 +257,11 @@ describe("two plugins", () => {
     const list = new WishList();
     list.add("00-p", [update(1n)], []);
     expect(() => list.add("01-p", [update(2n)], [])).toThrow(/both tried to set CPUShares/);
-    list.add("01-p", [update(2n, true)], [{ $typeName: "nri.pkg.api.v1alpha1.ContainerEviction", containerId: "x", reason: "full" }]);
+    list.add(
+      "01-p",
+      [update(2n, true)],
+      [{ $typeName: "nri.pkg.api.v1alpha1.ContainerEviction", containerId: "x", reason: "full" }],
+    );
     expect(list.wishes()).toEqual({
       updates: [{ containerId: "other", resources: { cpu: { shares: 1 } }, ignoreFailure: false }],
       evictions: [{ containerId: "x", reason: "full" }],
@@ -274,7 +289,10 @@ test("plugins are told all of a container", () => {
     state: "running",
     labels: { l: "1" },
     annotations: { keep: "of the pod's", own: "x" },
-    spec: { ...spec, process: { ...spec.process, rlimits: [{ type: "RLIMIT_AS", hard: 18446744073709552000, soft: 1 }] } },
+    spec: {
+      ...spec,
+      process: { ...spec.process, rlimits: [{ type: "RLIMIT_AS", hard: 18446744073709552000, soft: 1 }] },
+    },
     pid: 42,
     createdAtNs: 1n,
     startedAtNs: 2n,

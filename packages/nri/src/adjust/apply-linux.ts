@@ -22,7 +22,10 @@ export function adjustLinux(linux: RuntimeLinux, adjust: LinuxContainerAdjustmen
     ...rest,
     namespaces: adjustNamespaces(linux.namespaces, adjust.namespaces),
     ...(adjust.devices.length > 0
-      ? { devices, resources: { ...linux.resources, devices: [...(linux.resources?.devices ?? []), ...rules] } }
+      ? {
+          devices,
+          resources: { ...linux.resources, devices: [...(linux.resources?.devices ?? []), ...rules] },
+        }
       : {}),
     ...(adjust.cgroupsPath !== "" ? { cgroupsPath: checkCgroup(adjust.cgroupsPath) } : {}),
     ...(adjust.seccompPolicy ? { seccomp: seccompOf(adjust.seccompPolicy) } : {}),

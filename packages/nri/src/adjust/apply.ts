@@ -1,6 +1,6 @@
-import type { RuntimeResources, RuntimeSpec } from "@ocid/spec";
+import { mergeResources, type RuntimeResources, type RuntimeSpec } from "@ocid/spec";
 import type { ContainerAdjustment } from "../gen/nri_pb.js";
-import { mergeResources, runtimeResources } from "../resources.ts";
+import { runtimeResources } from "../resources.ts";
 import { adjustHooks } from "./apply-hooks.ts";
 import { adjustLinux } from "./apply-linux.ts";
 import { adjustMounts } from "./apply-mounts.ts";

@@ -18,8 +18,14 @@ export function claimAdjustment(
     for (const { key, value } of all) if (value !== undefined) claim(field, key);
   };
   entries(Field.Annotations, markedMap(adjust.annotations));
-  entries(Field.Mounts, marked(adjust.mounts, mount => mount.destination));
-  entries(Field.Env, marked(adjust.env, entry => entry.key));
+  entries(
+    Field.Mounts,
+    marked(adjust.mounts, mount => mount.destination),
+  );
+  entries(
+    Field.Env,
+    marked(adjust.env, entry => entry.key),
+  );
   if (adjust.args.length > 0) {
     if (adjust.args[0] === "") owners.clear(container, Field.Args, plugin);
     claim(Field.Args);
@@ -30,7 +36,10 @@ export function claimAdjustment(
   for (const { type } of adjust.rlimits) claim(Field.Rlimits, type);
   for (const { name } of adjust.CDIDevices) claim(Field.CdiDevices, name);
   if (!linux) return;
-  entries(Field.Devices, marked(linux.devices, device => device.path));
+  entries(
+    Field.Devices,
+    marked(linux.devices, device => device.path),
+  );
   // A namespace that one plugin takes away another cannot give.
   for (const { key } of marked(linux.namespaces, namespace => namespace.type)) claim(Field.Namespace, key);
   entries(Field.Sysctl, markedMap(linux.sysctl));

@@ -8,7 +8,8 @@ export function mergeAdjustments(all: readonly ContainerAdjustment[]): Container
   const bytes = Buffer.concat(
     all.map(({ args: _, ...adjust }) => toBinary(ContainerAdjustmentSchema, { ...adjust, args: [] })),
   );
-  const merged = all.length > 0 ? fromBinary(ContainerAdjustmentSchema, bytes) : create(ContainerAdjustmentSchema);
+  const merged =
+    all.length > 0 ? fromBinary(ContainerAdjustmentSchema, bytes) : create(ContainerAdjustmentSchema);
   const args = all.findLast(adjust => adjust.args.length > 0)?.args ?? [];
   merged.args = args[0] === "" ? args.slice(1) : [...args];
   merged.mounts = lastOfEach(merged.mounts, mount => mount.destination);
@@ -19,7 +20,5 @@ export function mergeAdjustments(all: readonly ContainerAdjustment[]): Container
 
 function lastOfEach<T>(entries: readonly T[], nameOf: (entry: T) => string): T[] {
   const keyOf = (entry: T) => unmark(nameOf(entry)).key;
-  return entries.filter(
-    (entry, at) => entries.findLastIndex(other => keyOf(other) === keyOf(entry)) === at,
-  );
+  return entries.filter((entry, at) => entries.findLastIndex(other => keyOf(other) === keyOf(entry)) === at);
 }

@@ -60,10 +60,9 @@ export class Owners {
   }
 
   #entries(container: string, field: Field): Map<string, string> {
-    let fields = this.#owners.get(container);
-    if (!fields) this.#owners.set(container, (fields = new Map()));
-    let entries = fields.get(field);
-    if (!entries) fields.set(field, (entries = new Map()));
+    const fields = this.#owners.get(container) ?? new Map<Field, Map<string, string>>();
+    const entries = fields.get(field) ?? new Map<string, string>();
+    this.#owners.set(container, fields.set(field, entries));
     return entries;
   }
 }

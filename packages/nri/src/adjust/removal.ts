@@ -17,7 +17,10 @@ export function marked<T>(entries: readonly T[], nameOf: (entry: T) => string): 
 }
 
 export function markedMap<T>(entries: Readonly<Record<string, T>>): readonly Marked<T>[] {
-  return marked(Object.entries(entries), ([name]) => name).map(({ key, value }) => ({ key, value: value?.[1] }));
+  return marked(Object.entries(entries), ([name]) => name).map(({ key, value }) => ({
+    key,
+    value: value?.[1],
+  }));
 }
 
 /** A list without what is removed or set anew, and with what is set. */

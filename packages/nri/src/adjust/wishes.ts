@@ -1,9 +1,10 @@
 import { OcidError } from "@ocid/base";
+import { mergeResources } from "@ocid/spec";
 import type {
   ContainerEviction as EvictionMessage,
   ContainerUpdate as UpdateMessage,
 } from "../gen/nri_pb.js";
-import { mergeResources, runtimeResources } from "../resources.ts";
+import { runtimeResources } from "../resources.ts";
 import type { ContainerEviction, ContainerUpdate, Wishes } from "../types.ts";
 import { claimResources } from "./claim.ts";
 import { Owners } from "./owners.ts";

@@ -1,9 +1,10 @@
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { ContainerUpdate } from "../gen/nri_pb.js";
 import { Event, Plugin, Runtime, type UpdateContainersRequestSchema } from "../gen/nri_pb.js";
 import { eventMethods, everyEvent } from "../plugin-events.ts";
 import { connections, type Handlers, Peer } from "../wire/peer.ts";
-import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { ContainerUpdate } from "../gen/nri_pb.js";
 
 /** What a plugin answers, by method in camelCase. Events without a handler are not subscribed to. */
 export type PluginHandlers = Handlers<typeof Plugin>;
@@ -12,25 +13,24 @@ export interface TestPlugin extends AsyncDisposable {
   /** Fulfilled when the connection has ended. */
   readonly closed: Promise<void>;
   /** Asks the runtime for updates that it has not asked about; returns those that failed. */
-  update(request: MessageInitShape<typeof UpdateContainersRequestSchema>): Promise<readonly ContainerUpdate[]>;
+  update(
+    request: MessageInitShape<typeof UpdateContainersRequestSchema>,
+  ): Promise<readonly ContainerUpdate[]>;
 }
 
 /**
- * A plugin that connects to a runtime's socket, speaking the protocol as real ones do. Fulfilled when the runtime has
+ * A plugin that connects to a runtime's socket (or, started by a runtime, uses the one that it was given as descriptor
+ * 3), speaking the protocol as real ones do. Fulfilled when the runtime has
  * synchronized it. `configure` and `synchronize` have handlers of their own unless they are given.
  */
 export async function connectPlugin(
-  socketPath: string,
+  socket: string | Duplex,
   identity: { readonly index: string; readonly name: string },
   handlers: PluginHandlers = {},
 ): Promise<TestPlugin> {
   const closed = Promise.withResolvers<void>();
   const synchronized = Promise.withResolvers<void>();
-  const trunk = connect(socketPath);
-  await new Promise<void>((resolve, reject) => {
-    trunk.once("connect", resolve);
-    trunk.once("error", reject);
-  });
+  const trunk = typeof socket === "string" ? await connected(socket) : socket;
   const peer = new Peer({
     trunk,
     callsOn: connections.runtime,
@@ -68,6 +68,15 @@ export async function connectPlugin(
       await closed.promise;
     },
   };
+}
+
+async function connected(path: string): Promise<Socket> {
+  const socket = connect(path);
+  await new Promise<void>((resolve, reject) => {
+    socket.once("connect", resolve);
+    socket.once("error", reject);
+  });
+  return socket;
 }
 
 function eventsOf(handlers: PluginHandlers): number {

@@ -21,27 +21,34 @@ test("frames come out as they went in, however the stream is cut", () => {
     message: fc.uint8Array({ maxLength: 300 }),
   });
   fc.assert(
-    fc.property(fc.array(frame, { maxLength: 8 }), fc.array(fc.nat(40), { maxLength: 60 }), (frames, sizes) => {
-      const bytes = Buffer.concat(
-        frames.flatMap(({ stream, type, message }) => encodeTtrpcFrame(stream, type, message)),
-      );
-      const seen: TtrpcFrame[] = [];
-      const reader = readTtrpcFrames(found => seen.push(found));
-      for (const piece of cut(bytes, sizes)) reader.push(piece);
-      expect(seen.map(({ stream, type, message }) => ({ stream, type, message: new Uint8Array(message) }))).toEqual(
-        frames,
-      );
-    }),
+    fc.property(
+      fc.array(frame, { maxLength: 8 }),
+      fc.array(fc.nat(40), { maxLength: 60 }),
+      (frames, sizes) => {
+        const bytes = Buffer.concat(
+          frames.flatMap(({ stream, type, message }) => encodeTtrpcFrame(stream, type, message)),
+        );
+        const seen: TtrpcFrame[] = [];
+        const reader = readTtrpcFrames(found => seen.push(found));
+        for (const piece of cut(bytes, sizes)) reader.push(piece);
+        expect(
+          seen.map(({ stream, type, message }) => ({ stream, type, message: new Uint8Array(message) })),
+        ).toEqual(frames);
+      },
+    ),
   );
 });
 
 test("any bytes are frames or an error, and no more is kept than one frame", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 2_000 }), bytes => {
-      const reader = new FrameReader({ headerBytes: 8, lengthAt: 4, maxPayloadBytes: 256 }, (header, payload) => {
-        expect(header.readUInt32BE(4)).toBe(payload.byteLength);
-        expect(payload.byteLength).toBeLessThanOrEqual(256);
-      });
+      const reader = new FrameReader(
+        { headerBytes: 8, lengthAt: 4, maxPayloadBytes: 256 },
+        (header, payload) => {
+          expect(header.readUInt32BE(4)).toBe(payload.byteLength);
+          expect(payload.byteLength).toBeLessThanOrEqual(256);
+        },
+      );
       try {
         reader.push(bytes);
       } catch (error) {

@@ -109,23 +109,26 @@ describe("two peers", () => {
 
   test("end the connection at anything that is not the protocol, and survive any bytes", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.uint8Array({ minLength: 1, maxLength: 200 }), { maxLength: 5 }), async pieces => {
-        const [left, right] = duplexPair();
-        const ended = Promise.withResolvers<void>();
-        const peer = new Peer({
-          trunk: left,
-          callsOn: 1,
-          servesOn: 2,
-          serves: Runtime,
-          handlers: {},
-          onClose: () => ended.resolve(),
-        });
-        right.resume();
-        for (const piece of pieces) right.write(framed(2, piece));
-        right.end();
-        await ended.promise;
-        expect(peer.isOpen).toBe(false);
-      }),
+      fc.asyncProperty(
+        fc.array(fc.uint8Array({ minLength: 1, maxLength: 200 }), { maxLength: 5 }),
+        async pieces => {
+          const [left, right] = duplexPair();
+          const ended = Promise.withResolvers<void>();
+          const peer = new Peer({
+            trunk: left,
+            callsOn: 1,
+            servesOn: 2,
+            serves: Runtime,
+            handlers: {},
+            onClose: () => ended.resolve(),
+          });
+          right.resume();
+          for (const piece of pieces) right.write(framed(2, piece));
+          right.end();
+          await ended.promise;
+          expect(peer.isOpen).toBe(false);
+        },
+      ),
       { numRuns: 50 },
     );
   });

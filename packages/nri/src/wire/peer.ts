@@ -21,7 +21,7 @@ import {
 } from "./ttrpc-frames.ts";
 
 /** Numbers of the two connections that an NRI socket carries. */
-export const connections = { plugin: 1, runtime: 2 } as const;
+export const connections: { readonly plugin: 1; readonly runtime: 2 } = { plugin: 1, runtime: 2 };
 
 /** The functions that answer a service's calls, by method name in camelCase; one that is missing is UNIMPLEMENTED. */
 export type Handlers<S> =
@@ -99,7 +99,10 @@ export class Peer<S extends DescService> {
     const answer = await this.#exchange(method.name, message, timeoutMs);
     const { payload, status } = parse("answer", () => fromBinary(ResponseSchema, answer));
     if (status && status.code !== 0)
-      throw new OcidError(codeOfStatus(status.code), status.message.slice(0, 4096) || `${method.name} failed`);
+      throw new OcidError(
+        codeOfStatus(status.code),
+        status.message.slice(0, 4096) || `${method.name} failed`,
+      );
     return parse(`answer to ${method.name}`, () => fromBinary(method.output, payload)) as MessageShape<
       M["output"]
     >;
@@ -120,7 +123,8 @@ export class Peer<S extends DescService> {
         if (frame instanceof OcidError) reject(frame);
         else resolve(frame.message);
       });
-      if (this.#open) this.#mux.send(this.#options.callsOn, encodeTtrpcFrame(stream, frameTypes.request, message));
+      if (this.#open)
+        this.#mux.send(this.#options.callsOn, encodeTtrpcFrame(stream, frameTypes.request, message));
       else this.#waiting.get(stream)?.(new OcidError("UNAVAILABLE", "the connection is closed"));
     });
   }
@@ -183,7 +187,9 @@ function parse<T>(what: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    throw new OcidError("INVALID_ARGUMENT", `malformed ${what}: ${messageOf(error)}`, { reason: "Malformed" });
+    throw new OcidError("INVALID_ARGUMENT", `malformed ${what}: ${messageOf(error)}`, {
+      reason: "Malformed",
+    });
   }
 }
 

@@ -4,9 +4,9 @@ import { FrameReader } from "./frame-reader.ts";
 
 export const messageHeaderBytes = 10;
 /** What every implementation of ttrpc takes at most. */
-export const maxMessageBytes = 4 * 1024 * 1024;
+export const maxMessageBytes: number = 4 * 1024 * 1024;
 
-export const frameTypes = { request: 1, response: 2, data: 3 } as const;
+export const frameTypes: { readonly request: 1; readonly response: 2 } = { request: 1, response: 2 };
 
 export interface TtrpcFrame {
   readonly stream: number;
