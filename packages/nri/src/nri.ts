@@ -34,7 +34,7 @@ export interface NriOptions {
   readonly pluginPath?: string | undefined;
   /** `NN-name.conf` and `name.conf` here are given to plugins as their configuration. */
   readonly pluginConfigPath?: string | undefined;
-  /** Time that a plugin has to register. Default 5 s. */
+  /** Time that a plugin has to register, and for each part of its synchronization. Default 5 s. */
   readonly registrationTimeoutMs?: number;
   /** Time that a plugin has for any request; one that takes longer is cut off. Default 2 s. */
   readonly requestTimeoutMs?: number;
@@ -223,13 +223,13 @@ export class Nri implements AsyncDisposable {
   /** Tells plugins that the runtime goes, and ends those that it has started. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#server?.close();
+    const processes = [...this.#processes.values()];
     await Promise.all(
       [...this.#connected].map(async plugin => {
         await plugin.shutdown().catch(() => {});
         plugin.close();
       }),
     );
-    const processes = [...this.#processes.values()];
     for (const process of processes) process.kill("SIGKILL");
     await Promise.all(processes.map(process => process.exited));
   }

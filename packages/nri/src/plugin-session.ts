@@ -135,13 +135,12 @@ export class PluginSession {
     containers: readonly Container[],
   ): Promise<readonly ContainerUpdate[]> {
     const parts = splitState(pods, containers);
+    const { registrationTimeoutMs, requestTimeoutMs } = this.#options;
+    // It is the last step of joining, and the only one that grows with the node.
+    const timeoutMs = Math.max(registrationTimeoutMs, requestTimeoutMs);
     for (const [at, part] of parts.entries()) {
       const more = at < parts.length - 1;
-      const answer = await this.#peer.call(
-        Plugin.method.synchronize,
-        { ...part, more },
-        this.#options.requestTimeoutMs,
-      );
+      const answer = await this.#peer.call(Plugin.method.synchronize, { ...part, more }, timeoutMs);
       if (!more) return answer.update;
       if (!answer.more || answer.update.length > 0)
         throw new OcidError(

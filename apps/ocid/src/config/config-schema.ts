@@ -134,7 +134,7 @@ export const settings = [
   {
     key: "nri.plugin_registration_timeout",
     type: "integer",
-    meaning: "seconds that a plugin has to register",
+    meaning: "seconds that a plugin has to register, and to take what it is told when it comes",
   },
   {
     key: "nri.plugin_request_timeout",

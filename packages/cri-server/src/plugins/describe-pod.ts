@@ -12,7 +12,8 @@ const namespaceTypes = { net: "network", ipc: "ipc", uts: "uts", user: "user" } 
 
 export async function describePod({ ports }: ServerContext, sandbox: Sandbox): Promise<PluginPod> {
   const { config, pauseId, cgroupParent } = sandbox;
-  const pause = pauseId === undefined ? undefined : await ports.runtime.state(pauseId);
+  // Of a pod that has been stopped it is gone.
+  const pause = pauseId === undefined ? undefined : await ports.runtime.state(pauseId).catch(() => undefined);
   const pid = pause?.status === "running" ? pause.pid : undefined;
   const pinned = Object.entries(namespaceTypes).flatMap(([key, type]) => {
     const path = sandbox.namespaces[key as keyof typeof namespaceTypes];

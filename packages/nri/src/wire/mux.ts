@@ -33,7 +33,11 @@ export class Mux {
         this.close(wrapError("read from the socket", error));
       }
     });
-    trunk.on("error", error => this.close(wrapError("the connection broke", error, "UNAVAILABLE")));
+    trunk.on("error", error => {
+      // Whoever leaves while something is written to it has left all the same.
+      const left = ["EPIPE", "ECONNRESET"].includes((error as NodeJS.ErrnoException).code ?? "");
+      this.close(left ? undefined : wrapError("the connection broke", error, "UNAVAILABLE"));
+    });
     trunk.on("close", () => this.close());
     trunk.on("end", () => this.close());
   }
