@@ -12,6 +12,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "packages/registry": ["base", "spec"],
   "packages/layer": ["base", "spec", "host"],
   "packages/cni": ["base", "host"],
+  "packages/nri": ["base", "spec", "host"],
   "packages/image-copy": ["base", "spec", "registry", "layer"],
   "packages/storage": ["base", "spec", "layer", "host"],
   "packages/runtime-shim": ["base", "spec", "host"],

@@ -7,12 +7,14 @@ import { type CriServer, type CriServerOptions, createCriServer, type Ports } fr
 import { becomeSubreaper, launchNamespaceWorker } from "@ocid/host";
 import { createArtifactStore } from "@ocid/image-copy";
 import { createLayerPool } from "@ocid/layer";
+import { Nri } from "@ocid/nri";
 import { openRuntimeShim } from "@ocid/runtime-shim";
 import { openStore, type StorageConf } from "@ocid/storage";
 import type { Config, RuntimeConfig } from "./config/config-schema.ts";
 import { policyFilesOf, policyFor } from "./image-policy.ts";
 import { createImagePort } from "./image-port.ts";
 import { createNodePort } from "./node-port.ts";
+import { nriOptions } from "./nri-options.ts";
 import type { MetricsSources } from "./observe/metrics.ts";
 import { PullHub } from "./pull-hub.ts";
 import { createRootfsPort } from "./rootfs-port.ts";
@@ -92,6 +94,15 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     runtime,
     node: createNodePort(worker, config.runtime.cgroup_driver),
     network,
+    plugins: config.nri.enabled
+      ? stack.use(
+          new Nri({
+            ...nriOptions(config),
+            runtime: { name: "ocid", version },
+            logger: logger.child({ part: "nri" }),
+          }),
+        )
+      : undefined,
   };
   const server = await createCriServer({
     ports,

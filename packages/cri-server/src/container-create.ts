@@ -14,6 +14,12 @@ import { pidNamespaceOf } from "./container-pid-namespace.ts";
 import { removeContainerParts } from "./container-remove.ts";
 import { declaredVolumes, prepareVolumes, releaseIdmapped } from "./container-volumes.ts";
 import type { Creation, Stage } from "./creations.ts";
+import {
+  askAboutContainer,
+  containerIsMade,
+  tellOfContainer,
+  tellOfUndone,
+} from "./plugins/container-events.ts";
 import type { CallOptions, StoredImage } from "./ports.ts";
 import { refuseUnreachable } from "./reachable.ts";
 import type { Container, Sandbox } from "./records.ts";
@@ -76,6 +82,7 @@ function containerCreation(
   const { records, logger } = context;
   const config = request.config!;
   const undo = async (container: Container) => {
+    await tellOfUndone(context, container);
     try {
       await removeContainerParts(context, container);
       records.deleteContainer(container.id);
@@ -121,6 +128,8 @@ function containerCreation(
     async publish(id) {
       const container: Container = { ...records.containers.get(id)!, phase: "created" };
       await records.saveContainer(container);
+      containerIsMade(context, container);
+      await tellOfContainer(context, "postCreate", container);
       await announce(container);
     },
     undo: id => undo(records.containers.get(id)!),
@@ -258,7 +267,9 @@ async function make(
       onDropped: what => logger.info("dropped what this node cannot do", { container: id, what }),
     },
   });
-  const spec = applyCdi(ordinary, context.cdi.edits(cdiNames(config)));
+  const asked = applyCdi(ordinary, context.cdi.edits(cdiNames(config)));
+  stage(`plugins that adjust ${id}`);
+  const spec = await askAboutContainer(context, sandbox, container, asked);
   stage(`runtime ${handler?.name || "(default)"} create, root file system ${rootPath}`);
   const { pid } = await ports.runtime.create(
     {

@@ -2,6 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { OcidError } from "@ocid/base";
 import { type ContainerEventResponseSchema, ContainerEventType } from "@ocid/cri-api";
 import { containerStatus } from "./container-status.ts";
+import { tellOfEnd } from "./plugins/container-events.ts";
 import type { Container, Sandbox } from "./records.ts";
 import { sandboxStatus } from "./sandbox-status.ts";
 import { nowNs, type ServerContext } from "./server-context.ts";
@@ -118,5 +119,6 @@ export async function tellEnd(
   container.endTold = true;
   container.state = state;
   context.onContainerEnd({ id: container.id, oomKilled: state.oomKilled });
+  await tellOfEnd(context, container);
   await events.publish(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
 }

@@ -1,4 +1,5 @@
 import { releaseIdmapped } from "./container-volumes.ts";
+import { askToStart, tellOfContainer, tellOfEnd } from "./plugins/container-events.ts";
 import type { CallOptions } from "./ports.ts";
 import type { Container } from "./records.ts";
 import { nowNs, type ServerContext } from "./server-context.ts";
@@ -13,9 +14,20 @@ export async function removeContainer(context: ServerContext, id: string): Promi
 /** Removes a container in whichever state it is, half made too. */
 export async function discardContainer(context: ServerContext, container: Container): Promise<void> {
   await context.locks.run(`container ${container.id}`, async () => {
+    if (context.plugins.active) await tellOfRemoval(context, container);
     await removeContainerParts(context, container);
     context.records.deleteContainer(container.id);
   });
+}
+
+/** Plugins hear of a container's end before they hear of its removal. */
+async function tellOfRemoval(context: ServerContext, container: Container): Promise<void> {
+  const { runtime } = context.ports;
+  const { status } = await runtime.state(container.id);
+  if (status === "running")
+    await runtime.stop(container.id, { stopSignal: container.stopSignal, timeoutMs: 0 });
+  if (container.startedAtNs !== 0n) await tellOfEnd(context, container);
+  await tellOfContainer(context, "remove", container);
 }
 
 /** Everything of a container but its record, which goes last: a removal that is interrupted is taken up again. */
@@ -43,6 +55,7 @@ export async function stopContainer(
     options,
   );
   container.state = await context.ports.runtime.state(container.id);
+  await tellOfEnd(context, container);
 }
 
 export async function startContainer(
@@ -52,11 +65,13 @@ export async function startContainer(
 ): Promise<void> {
   const container = context.records.getContainer(id);
   await context.locks.run(`container ${container.id}`, async () => {
+    await askToStart(context, container);
     // Taken before, because a short life may be over when the call returns.
     const startedAtNs = nowNs();
     await context.ports.runtime.start(container.id, options);
     container.startedAtNs = startedAtNs;
     container.state = await context.ports.runtime.state(container.id);
     await context.records.saveContainer(container);
+    await tellOfContainer(context, "postStart", container);
   });
 }

@@ -6,6 +6,8 @@ import {
   LinuxContainerConfigSchema,
   LinuxContainerResourcesSchema,
 } from "@ocid/cri-api";
+import { askToUpdate, tellOfContainer } from "./plugins/container-events.ts";
+import { noteLimits } from "./plugins/note-limits.ts";
 import type { CallOptions } from "./ports.ts";
 import { runtimeResources } from "./runtime-config/resources.ts";
 import type { ServerContext } from "./server-context.ts";
@@ -32,7 +34,12 @@ export async function updateContainerResources(
       unified: cgroups.version === 2,
       onDropped: what => logger.info("dropped what this node cannot do", { container: container.id, what }),
     });
-    await ports.runtime.updateResources(container.id, resources, options);
+    const wanted = await askToUpdate(context, container, resources);
+    await context.locks.run(`limits ${container.id}`, async () => {
+      await ports.runtime.updateResources(container.id, wanted, options);
+      // What plugins have set before must not show through.
+      if (wanted !== resources || container.resources) noteLimits(container, wanted);
+    });
     const before = container.config.linux?.resources ?? create(LinuxContainerResourcesSchema);
     const changed = Object.fromEntries(
       Object.entries(request.linux ?? {}).filter(
@@ -47,9 +54,11 @@ export async function updateContainerResources(
       ...container.config.linux,
       resources: create(LinuxContainerResourcesSchema, { ...before, ...changed }),
     });
-    await records.saveContainer({
+    const updated = {
       ...container,
       config: create(ContainerConfigSchema, { ...container.config, linux }),
-    });
+    };
+    await records.saveContainer(updated);
+    await tellOfContainer(context, "postUpdate", updated);
   });
 }

@@ -7,6 +7,7 @@ import {
   type ContainerStatusResponseSchema,
   type ContainerStatusSchema,
 } from "@ocid/cri-api";
+import { shownLimits } from "./plugins/note-limits.ts";
 import type { Container } from "./records.ts";
 import { labelsMatch } from "./sandbox-status.ts";
 import type { ServerContext } from "./server-context.ts";
@@ -27,6 +28,7 @@ export async function containerStatus(
   const state = await context.ports.runtime.state(container.id);
   container.state = state;
   const { config } = container;
+  const limits = shownLimits(container);
   const exited = state.status === "stopped" ? state : undefined;
   return {
     id: container.id,
@@ -50,7 +52,7 @@ export async function containerStatus(
     }),
     stopSignal: signalOf(container.stopSignal),
     logPath: container.logPath ?? "",
-    ...(config.linux?.resources ? { resources: { linux: config.linux.resources } } : {}),
+    ...(limits ? { resources: { linux: limits } } : {}),
     user: {
       linux: {
         uid: BigInt(container.user.uid),

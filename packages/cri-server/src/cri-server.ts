@@ -15,6 +15,8 @@ import { ContainerEvents, tellEnd } from "./container-events.ts";
 import { Creations } from "./creations.ts";
 import { imageHandlers } from "./image-service.ts";
 import { instrument } from "./instrument.ts";
+import { PluginBridge } from "./plugins/plugin-bridge.ts";
+import { startPlugins } from "./plugins/wishes.ts";
 import type { Ports } from "./ports.ts";
 import { Records } from "./records.ts";
 import { recover } from "./recover.ts";
@@ -79,6 +81,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     onContainerEnd: options.onContainerEnd ?? (() => {}),
     cdi: new CdiRegistry(options.cdiSpecDirs ?? ["/etc/cdi", "/var/run/cdi"]),
     configuration: options.configuration ?? {},
+    plugins: new PluginBridge(options.ports.plugins),
   };
   const events = new ContainerEvents();
   const streaming = await listenForStreams(createStreamingBackend(context), {
@@ -108,6 +111,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
   return {
     async recover() {
       await recover(context);
+      await startPlugins(context);
       void followExits(context, events, ending.signal);
     },
     counts: () => ({

@@ -1,2 +1,3 @@
 export { type CriServer, type CriServerOptions, createCriServer } from "./cri-server.ts";
+export type * from "./plugins/plugin-port.ts";
 export type * from "./ports.ts";

@@ -1,6 +1,7 @@
 import type { Duplex } from "node:stream";
 import type { ImageConfig, RuntimeProcess, RuntimeResources, RuntimeSpec } from "@ocid/spec";
 import type { SessionStreams } from "@ocid/streaming";
+import type { PluginPort } from "./plugins/plugin-port.ts";
 import type { PodIdMappings } from "./runtime-config/user-namespace.ts";
 import type { ContainerMeasurements, ContainerUsage, NetworkInterfaceUsage } from "./usage-port.ts";
 
@@ -345,4 +346,6 @@ export interface Ports {
   readonly runtime: RuntimePort;
   readonly node: NodePort;
   readonly network: NetworkPort;
+  /** Undefined where there are to be no plugins. */
+  readonly plugins?: PluginPort | undefined;
 }

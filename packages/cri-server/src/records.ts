@@ -8,6 +8,7 @@ import {
   type PodSandboxConfig,
   PodSandboxConfigSchema,
 } from "@ocid/cri-api";
+import type { RuntimeResources } from "@ocid/spec";
 import type { PodNamespaces, RuntimeState } from "./ports.ts";
 
 /** A pod's sandbox. `creating` is what a daemon that died has left half made. */
@@ -51,6 +52,8 @@ export interface Container {
   readonly user: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] };
   /** Ids of the images of its image volumes, by container path. */
   readonly volumeImages?: Readonly<Record<string, string>>;
+  /** Limits that plugins have set, where they are not those of the configuration. */
+  resources?: RuntimeResources;
   /** What was known last; fed by exits, and derived anew at start. */
   state: RuntimeState;
   /** Whether listeners have been told that it has ended. */

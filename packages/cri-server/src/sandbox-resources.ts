@@ -7,6 +7,7 @@ import {
   PodSandboxConfigSchema,
   type UpdatePodSandboxResourcesRequest,
 } from "@ocid/cri-api";
+import { askToUpdatePod, tellOfPod } from "./plugins/pod-events.ts";
 import { runtimeResources } from "./runtime-config/resources.ts";
 import type { ServerContext } from "./server-context.ts";
 
@@ -35,7 +36,11 @@ export async function updateSandboxResources(
       onDropped: (what: string) => logger.info("dropped what this node cannot do", { sandbox: id, what }),
     };
     // Each by itself first, so that a mistake in one is not hidden by the other.
-    for (const part of [request.overhead, request.resources]) runtimeResources(part, support);
+    const limits = {
+      overhead: runtimeResources(request.overhead, support),
+      resources: runtimeResources(request.resources, support),
+    };
+    await askToUpdatePod(context, sandbox, limits);
     const linux = sandbox.config.linux ?? create(LinuxPodSandboxConfigSchema);
     const overhead = request.overhead ?? linux.overhead;
     const resources = request.resources ?? linux.resources;
@@ -53,6 +58,7 @@ export async function updateSandboxResources(
       }),
     });
     await records.saveSandbox(sandbox);
+    await tellOfPod(context, "postUpdate", sandbox);
   });
 }
 

@@ -11,6 +11,7 @@ import {
   RunPodSandboxRequestSchema,
 } from "@ocid/cri-api";
 import type { Creation, Stage } from "./creations.ts";
+import { askAboutPod, podIsMade, tellOfPod } from "./plugins/pod-events.ts";
 import type { CallOptions, NetworkRequest, RuntimeHandlerInfo } from "./ports.ts";
 import type { Sandbox } from "./records.ts";
 import { allowedAnnotations } from "./runtime-config/allowed-annotations.ts";
@@ -53,6 +54,8 @@ function sandboxCreation(
   const { records, logger } = context;
   const config = request.config!;
   const undo = async (sandbox: Sandbox) => {
+    if (context.plugins.running.has(sandbox)) await tellOfPod(context, "remove", sandbox);
+    podIsMade(context, sandbox);
     try {
       await tearDown(context, sandbox);
       records.deleteSandbox(sandbox.id);
@@ -77,6 +80,8 @@ function sandboxCreation(
       await records.saveSandbox(sandbox);
       try {
         await setUp(context, sandbox, handler, { signal }, stage);
+        stage(`plugins that want to know of ${sandbox.id}`);
+        await askAboutPod(context, sandbox);
         signal.throwIfAborted();
         return sandbox.id;
       } catch (error) {
@@ -88,6 +93,7 @@ function sandboxCreation(
       const sandbox = records.sandboxes.get(id)!;
       sandbox.phase = "ready";
       await records.saveSandbox(sandbox);
+      podIsMade(context, sandbox);
       await announce(sandbox);
     },
     undo: id => undo(records.sandboxes.get(id)!),

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { KeyedLock, Logger } from "@ocid/base";
 import type { CdiRegistry } from "./cdi/cdi-registry.ts";
 import type { Creations } from "./creations.ts";
+import type { PluginBridge } from "./plugins/plugin-bridge.ts";
 import type { Ports } from "./ports.ts";
 import type { Records } from "./records.ts";
 
@@ -20,6 +21,7 @@ export interface ServerContext {
   readonly onContainerEnd: (end: { readonly id: string; readonly oomKilled: boolean }) => void;
   /** Shown in the verbose status. */
   readonly configuration: object;
+  readonly plugins: PluginBridge;
 }
 
 export function newId(): string {

@@ -6,10 +6,11 @@ import { systemError } from "./errno.ts";
 import { call, callRaw, cString } from "./sys.ts";
 
 /**
- * What a child finds at a descriptor: nothing (/dev/null), one of ours, or a pipe. `in` is one that the child reads
- * from, `out` one that it writes to; `pipe` is `in` for descriptor 0 and `out` for the others.
+ * What a child finds at a descriptor: nothing (/dev/null), one of ours, a pipe, or a `socket` that both read and write.
+ * `in` is a pipe that the child reads from, `out` one that it writes to; `pipe` is `in` for descriptor 0 and `out` for
+ * the others.
  */
-export type Stdio = "ignore" | "pipe" | "in" | "out" | number;
+export type Stdio = "ignore" | "pipe" | "in" | "out" | "socket" | number;
 
 export interface SpawnRequest {
   /** Absolute path of the program. */
@@ -33,7 +34,7 @@ export interface ProcessEnd {
 
 export interface SpawnedProcess {
   readonly pid: number;
-  /** Our ends of the pipes, by descriptor of the child. */
+  /** Our ends of the pipes and sockets, by descriptor of the child. */
   readonly stdio: readonly (Socket | undefined)[];
   readonly exited: Promise<ProcessEnd>;
   kill(signal: NodeJS.Signals): void;
@@ -117,7 +118,12 @@ function addStdio(actions: Buffer, stdio: readonly Stdio[], made: Descriptors): 
       made.ours.push(undefined);
       continue;
     }
-    const source = typeof kind === "number" ? kind : makePipe(childReads(kind, fd), made);
+    const source =
+      typeof kind === "number"
+        ? kind
+        : kind === "socket"
+          ? makeSocketPair(made)
+          : makePipe(childReads(kind, fd), made);
     if (typeof kind === "number") made.ours.push(undefined);
     check(
       "posix_spawn_file_actions_adddup2",
@@ -149,6 +155,16 @@ function makePipe(childReadsIt: boolean, made: Descriptors): number {
   return childReadsIt ? readEnd : writeEnd;
 }
 
+/** Makes two connected stream sockets, notes ours, and returns the child's. */
+function makeSocketPair(made: Descriptors): number {
+  const pair = Buffer.alloc(8);
+  call("socketpair", undefined, 1, 0o2000001, 0, pair); // AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC
+  const [ours, theirs] = [pair.readInt32LE(0), pair.readInt32LE(4)];
+  made.ours.push(ours);
+  made.theirs.push(theirs);
+  return theirs;
+}
+
 function childReads(kind: Stdio | undefined, fd: number): boolean {
   return kind === "in" || (kind === "pipe" && fd === 0);
 }
@@ -158,8 +174,9 @@ function watch(pid: number, stdio: readonly Stdio[], ours: readonly (number | un
   keepAlive();
   const sockets = ours.map((fd, at) => {
     if (fd === undefined) return undefined;
+    const both = stdio[at] === "socket";
     const reads = childReads(stdio[at], at);
-    const socket = new Socket({ fd, readable: !reads, writable: reads });
+    const socket = new Socket({ fd, readable: both || !reads, writable: both || reads });
     // A child that ends without reading is no failure of ours; its exit code tells.
     socket.on("error", () => {});
     return socket;

@@ -27,6 +27,7 @@ const prototypes = {
   syncfs: "int syncfs(int fd)",
   ioctl: "int ioctl(int fd, unsigned long request, void *argument)",
   socket: "int socket(int domain, int type, int protocol)",
+  socketpair: "int socketpair(int domain, int type, int protocol, void *pair)",
   connect: "int connect(int fd, const void *address, unsigned int length)",
   send: "int64_t send(int fd, const void *buffer, size_t size, int flags)",
   close: "int close(int fd)",

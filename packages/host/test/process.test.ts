@@ -88,6 +88,19 @@ describe("runProcess", () => {
 });
 
 describe("spawnProcess", () => {
+  test("gives a socket that both sides read and write", async () => {
+    const child = spawnProcess({
+      path: shell,
+      argv: ["sh", "-c", "read line <&3; echo got $line >&3"],
+      env: {},
+      stdio: ["ignore", "ignore", "ignore", "socket"],
+    });
+    const socket = child.stdio[3]!;
+    socket.write("word\n");
+    expect(await textOf(socket)).toBe("got word\n");
+    expect(await child.exited).toEqual({ code: 0, signal: null });
+  });
+
   test("a missing program, directory or permission is an error at once", () => {
     const request = { argv: ["x"], env: {}, stdio: [] } as const;
     const plain = join(root.path, "plain");

@@ -24,6 +24,7 @@ import {
 import type { RuntimeProcess, RuntimeResources, RuntimeSpec } from "@ocid/spec";
 import { attach } from "./attach.ts";
 import { type CheckpointRequest, checkpoint } from "./checkpoint.ts";
+import { configJson } from "./config-json.ts";
 import { containerCgroups } from "./container-cgroups.ts";
 import { type ContainerRecord, ShimFiles } from "./container-files.ts";
 import { type ContainerMeasurements, type ContainerUsage, UsageReader } from "./container-usage.ts";
@@ -156,7 +157,7 @@ export class RuntimeShim implements AsyncDisposable {
         mkdirSync(files.bundle, { recursive: true, mode: 0o700 });
         await this.#files.writeRecord(record);
         // Not synced: whatever loses it, a machine that goes down, ends the container with it.
-        writeFileSync(files.config, JSON.stringify(launch.spec), { flag: "wx", mode: 0o600 });
+        writeFileSync(files.config, configJson(launch.spec), { flag: "wx", mode: 0o600 });
         rmSync(files.exit, { force: true });
         this.#watch.forget(launch.id);
         const { pid } = await launchMonitor(this.#files, files, {

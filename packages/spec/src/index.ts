@@ -37,6 +37,7 @@ export {
   manifestAccept,
   mediaTypes,
 } from "./media-types.ts";
+export { mergeResources } from "./merge-resources.ts";
 export { parseImageConfig } from "./parse-image-config.ts";
 export { Fields, isObject, maxManifestBytes, parseJsonObject } from "./parse-json.ts";
 export {
@@ -62,6 +63,7 @@ export type {
   RuntimeMount,
   RuntimeProcess,
   RuntimeResources,
+  RuntimeScheduler,
   RuntimeSeccomp,
   RuntimeSpec,
 } from "./runtime-spec.ts";

@@ -20,11 +20,25 @@ export interface RuntimeProcess {
   capabilities?: Partial<
     Record<"bounding" | "effective" | "inheritable" | "permitted" | "ambient", string[]>
   >;
-  rlimits?: { type: string; hard: number; soft: number }[];
+  /** A bigint where a number is not exact: "unlimited" is 2^64 - 1. */
+  rlimits?: { type: string; hard: number | bigint; soft: number | bigint }[];
   noNewPrivileges?: boolean;
   apparmorProfile?: string;
   selinuxLabel?: string;
   oomScoreAdj?: number;
+  ioPriority?: { class: string; priority: number };
+  scheduler?: RuntimeScheduler;
+}
+
+/** `process.scheduler`; times are nanoseconds. */
+export interface RuntimeScheduler {
+  policy: string;
+  nice?: number;
+  priority?: number;
+  flags?: string[];
+  runtime?: number;
+  deadline?: number;
+  period?: number;
 }
 
 export interface RuntimeIdMapping {
@@ -58,7 +72,10 @@ export interface RuntimeLinux {
   readonlyPaths?: string[];
   mountLabel?: string;
   sysctl?: Record<string, string>;
-  intelRdt?: { closID?: string };
+  intelRdt?: { closID?: string; schemata?: string[]; enableMonitoring?: boolean };
+  /** Network devices of the node that move into the container, by their names there. */
+  netDevices?: Record<string, { name?: string }>;
+  memoryPolicy?: { mode: string; nodes?: string; flags?: string[] };
 }
 
 export interface RuntimeDevice {
@@ -73,8 +90,26 @@ export interface RuntimeDevice {
 
 export interface RuntimeResources {
   devices?: { allow: boolean; type?: string; major?: number; minor?: number; access?: string }[];
-  memory?: { limit?: number; reservation?: number; swap?: number; disableOOMKiller?: boolean };
-  cpu?: { shares?: number; quota?: number; period?: number; cpus?: string; mems?: string; idle?: number };
+  memory?: {
+    limit?: number;
+    reservation?: number;
+    swap?: number;
+    kernel?: number;
+    kernelTCP?: number;
+    swappiness?: number;
+    disableOOMKiller?: boolean;
+    useHierarchy?: boolean;
+  };
+  cpu?: {
+    shares?: number;
+    quota?: number;
+    period?: number;
+    realtimeRuntime?: number;
+    realtimePeriod?: number;
+    cpus?: string;
+    mems?: string;
+    idle?: number;
+  };
   pids?: { limit: number };
   hugepageLimits?: { pageSize: string; limit: number }[];
   unified?: Record<string, string>;
@@ -86,10 +121,11 @@ export interface RuntimeSeccomp {
   architectures?: string[];
   flags?: string[];
   listenerPath?: string;
+  listenerMetadata?: string;
   syscalls?: {
     names: string[];
     action: string;
     errnoRet?: number;
-    args?: { index: number; value: number; valueTwo?: number; op: string }[];
+    args?: { index: number; value: number | bigint; valueTwo?: number | bigint; op: string }[];
   }[];
 }

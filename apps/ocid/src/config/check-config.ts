@@ -11,6 +11,9 @@ export function checkConfig(config: Config): readonly { readonly key: string; re
     "network.config_dir": config.network.config_dir,
     "image.signature_policy": config.image.signature_policy || "/",
     "image.signature_policy_dir": config.image.signature_policy_dir || "/",
+    "nri.socket": config.nri.socket,
+    "nri.plugin_path": config.nri.plugin_path,
+    "nri.plugin_config_path": config.nri.plugin_config_path,
   };
   const problems = Object.entries(paths)
     .filter(([, path]) => !isAbsolute(path))

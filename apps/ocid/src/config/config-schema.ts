@@ -113,6 +113,89 @@ export const settings = [
       "template of a CNI network configuration, filled when the kubelet tells the pods' address ranges",
   },
   {
+    key: "nri.enabled",
+    type: "boolean",
+    meaning: "whether plugins of the Node Resource Interface see and adjust pods and containers",
+  },
+  {
+    key: "nri.socket",
+    type: "string",
+    flag: "nri-socket",
+    meaning: "path of the unix socket to which plugins connect",
+  },
+  {
+    key: "nri.disable_connections",
+    type: "boolean",
+    meaning: "lets no plugin connect; those in plugin_path are started all the same",
+  },
+  {
+    key: "nri.plugin_path",
+    type: "string",
+    flag: "nri-plugin-path",
+    meaning: "directory of plugins (programs named like 10-name) that are started with the daemon",
+  },
+  {
+    key: "nri.plugin_config_path",
+    type: "string",
+    meaning: "directory of plugins' configurations: 10-name.conf or name.conf",
+  },
+  {
+    key: "nri.plugin_registration_timeout",
+    type: "integer",
+    meaning: "seconds that a plugin has to register, and to take what it is told when it comes",
+  },
+  {
+    key: "nri.plugin_request_timeout",
+    type: "integer",
+    meaning: "seconds that a plugin has for a request; one that takes longer is cut off",
+  },
+  {
+    key: "nri.default_validator",
+    type: "boolean",
+    meaning: "whether adjustments are refused by the settings below, and by pods' annotations",
+  },
+  {
+    key: "nri.reject_oci_hook_adjustment",
+    type: "boolean",
+    meaning: "refuses hooks of plugins",
+  },
+  {
+    key: "nri.reject_runtime_default_seccomp_adjustment",
+    type: "boolean",
+    meaning: "refuses plugins' seccomp policies for containers that have the runtime's default one",
+  },
+  {
+    key: "nri.reject_unconfined_seccomp_adjustment",
+    type: "boolean",
+    meaning: "refuses plugins' seccomp policies for containers that have none",
+  },
+  {
+    key: "nri.reject_custom_seccomp_adjustment",
+    type: "boolean",
+    meaning: "refuses plugins' seccomp policies for containers that have one of the node's files",
+  },
+  {
+    key: "nri.reject_namespace_adjustment",
+    type: "boolean",
+    meaning: "refuses other namespaces of plugins",
+  },
+  {
+    key: "nri.reject_sysctl_adjustment",
+    type: "boolean",
+    meaning: "refuses sysctls of plugins",
+  },
+  {
+    key: "nri.required_plugins",
+    type: "strings",
+    meaning: "plugins (name or 10-name) without which no container is made",
+  },
+  {
+    key: "nri.tolerate_missing_plugins_annotation",
+    type: "string",
+    mayBeEmpty: true,
+    meaning: "annotation by which a pod goes without required plugins; empty for none",
+  },
+  {
     key: "image.pinned",
     type: "strings",
     reloads: true,
@@ -213,6 +296,24 @@ export interface Config {
     readonly plugin_dirs: readonly string[];
     readonly config_template: string;
   };
+  readonly nri: {
+    readonly enabled: boolean;
+    readonly socket: string;
+    readonly disable_connections: boolean;
+    readonly plugin_path: string;
+    readonly plugin_config_path: string;
+    readonly plugin_registration_timeout: number;
+    readonly plugin_request_timeout: number;
+    readonly default_validator: boolean;
+    readonly reject_oci_hook_adjustment: boolean;
+    readonly reject_runtime_default_seccomp_adjustment: boolean;
+    readonly reject_unconfined_seccomp_adjustment: boolean;
+    readonly reject_custom_seccomp_adjustment: boolean;
+    readonly reject_namespace_adjustment: boolean;
+    readonly reject_sysctl_adjustment: boolean;
+    readonly required_plugins: readonly string[];
+    readonly tolerate_missing_plugins_annotation: string;
+  };
   readonly image: {
     readonly pinned: readonly string[];
     readonly parallel_layers: number;
@@ -250,6 +351,24 @@ export const defaultConfig: Config = {
     config_dir: "/etc/cni/net.d",
     plugin_dirs: ["/opt/cni/bin", "/usr/lib/cni"],
     config_template: "",
+  },
+  nri: {
+    enabled: true,
+    socket: "/var/run/nri/nri.sock",
+    disable_connections: false,
+    plugin_path: "/opt/nri/plugins",
+    plugin_config_path: "/etc/nri/conf.d",
+    plugin_registration_timeout: 5,
+    plugin_request_timeout: 2,
+    default_validator: false,
+    reject_oci_hook_adjustment: false,
+    reject_runtime_default_seccomp_adjustment: false,
+    reject_unconfined_seccomp_adjustment: false,
+    reject_custom_seccomp_adjustment: false,
+    reject_namespace_adjustment: false,
+    reject_sysctl_adjustment: false,
+    required_plugins: [],
+    tolerate_missing_plugins_annotation: "",
   },
   image: { pinned: [], parallel_layers: 0, signature_policy: "", signature_policy_dir: "" },
   log: { level: "info", format: "logfmt" },
