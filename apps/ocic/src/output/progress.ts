@@ -16,11 +16,17 @@ export interface TransferState {
   }[];
 }
 
-/** Shows a transfer: lines that are drawn again on a terminal, one line for each finished layer elsewhere; `json` for programs. */
+/**
+ * Shows a transfer: lines that are drawn again on a terminal, one line for each finished layer and one for the sum
+ * elsewhere; `json` for programs.
+ */
 export class ProgressDisplay {
   readonly #mode: "terminal" | "plain" | "json";
   readonly #told = new Set<string>();
   readonly #start = performance.now();
+  /** When each layer was first seen, and how much of it was there by then. */
+  readonly #seen = new Map<string, { readonly atMs: number; readonly bytes: number }>();
+  #last: TransferState | undefined;
   #lines = 0;
 
   constructor(json = false) {
@@ -28,14 +34,22 @@ export class ProgressDisplay {
   }
 
   show(state: TransferState): void {
+    this.#last = state;
+    for (const { digest, bytes } of state.layers)
+      if (!this.#seen.has(digest)) this.#seen.set(digest, { atMs: performance.now(), bytes });
     if (this.#mode === "json") this.#write(`${JSON.stringify(state)}\n`);
     else if (this.#mode === "plain") this.#showPlain(state);
     else this.#showTerminal(state);
   }
 
-  /** Leaves the last picture standing. */
+  /** Leaves the last picture standing; where lines are not drawn again, tells the sum. */
   end(): void {
     this.#lines = 0;
+    if (this.#mode !== "plain" || !this.#last) return;
+    const seconds = (performance.now() - this.#start) / 1000;
+    const { totalBytes, bytesPerSecond } = this.#last;
+    const rate = bytesPerSecond === undefined ? "" : `, ${formatBytes(bytesPerSecond)}/s`;
+    this.#write(`${formatBytes(totalBytes)} in ${seconds.toFixed(1)} s${rate}\n`);
   }
 
   #showPlain(state: TransferState): void {
@@ -57,12 +71,22 @@ export class ProgressDisplay {
       .slice(-12)
       .map(
         layer =>
-          `${layer.digest.slice(7, 19)}  ${bar(layer.size === 0 ? 1 : layer.bytes / layer.size)}  ${isDone(layer) ? (layer.state === "skipped" ? "is here already" : "done") : `${formatBytes(layer.bytes)} of ${formatBytes(layer.size)}`}`,
+          `${layer.digest.slice(7, 19)}  ${bar(layer.size === 0 ? 1 : layer.bytes / layer.size)}  ${this.#layerState(layer)}`,
       );
     const sum = `${formatBytes(state.copiedBytes)} of ${formatBytes(state.totalBytes)}, ${formatBytes(Math.round(rate))}/s${left > 0 ? `, ${left} s left` : ""}`;
     const up = this.#lines > 0 ? `\x1b[${this.#lines}A` : "";
     this.#write(`${up}${[...rows, sum].map(row => `\x1b[2K${row}\n`).join("")}`);
     this.#lines = rows.length + 1;
+  }
+
+  #layerState({ digest, size, bytes, state }: TransferState["layers"][number]): string {
+    if (state === "skipped") return "is here already";
+    if (state === "done") return "done";
+    const seen = this.#seen.get(digest);
+    const seconds = seen ? (performance.now() - seen.atMs) / 1000 : 0;
+    const rate = seen && seconds > 0.2 ? Math.round((bytes - seen.bytes) / seconds) : 0;
+    const left = rate > 0 ? `, ${formatBytes(rate)}/s, ${Math.ceil((size - bytes) / rate)} s left` : "";
+    return `${formatBytes(bytes)} of ${formatBytes(size)}${left}`;
   }
 
   #write(text: string): void {
