@@ -29,7 +29,10 @@ describe.each(cases(packages))("%s", (_, { name, files, manifest, tarball, packe
   test("has its licence, its README and nothing of its tests", () => {
     expect(files).toEqual(expect.arrayContaining(["LICENSE", "README.md", "package.json"]));
     expect(files.filter(path => /\.test\.|^src\/|^test\/|\.tsbuildinfo$/.test(path))).toEqual([]);
-    expect(manifest).toMatchObject({ license: "Apache-2.0", engines: { node: expect.stringMatching(/^>=24/) } });
+    expect(manifest).toMatchObject({
+      license: "Apache-2.0",
+      engines: { node: expect.stringMatching(/^>=24/) },
+    });
     expect(JSON.stringify(manifest["dependencies"] ?? {})).not.toMatch(/workspace:|catalog:|testkit/);
   });
 
