@@ -221,6 +221,22 @@ describe("copyImage", () => {
     },
   );
 
+  it("keeps a name with a digest for the content that it names", async () => {
+    const image = await makeTestImage();
+    const own = image.manifest.descriptor.digest;
+    const into = async (name: string) => {
+      await using destination = createImageDestination(parseImageName(name), backends);
+      return await copyImage(image, destination);
+    };
+    expect((await into(`containers-storage:a.test/x:1@${own}`)).image?.names).toContain(`a.test/x@${own}`);
+    const other = `sha256:${"0".repeat(64)}`;
+    await expect(into(`containers-storage:a.test/y@${other}`)).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+      reason: "DigestMismatch",
+    });
+    expect(await backends.store!.findImage(`a.test/y@${other}`)).toBeUndefined();
+  });
+
   it("says that the destination failed when it did", async () => {
     writeFileSync(join(directory, "file"), "");
     await expect(copy(await makeTestImage(), "oci:@file")).rejects.toMatchObject({
