@@ -109,7 +109,9 @@ test("what was pulled is not run any more once the policy is tightened, not as a
   await pushTo("other:1");
   setPolicy({ other: accept });
   await pull("other:1");
-  const mounts = [{ containerPath: "/box", image: { image: `${daemon.registry}/test/box:1` } }];
+  const mounts = [
+    { containerPath: "/box", readonly: true, image: { image: `${daemon.registry}/test/box:1` } },
+  ];
   await expect(
     container(p, "volume", ["sleep", "1"], { ...imageOf("other:1"), mounts }),
   ).rejects.toMatchObject(refused("the policy rejects"));
