@@ -36,17 +36,27 @@ function killAtOnce(cgroup: Cgroup): boolean {
 
 /** Without it a fork bomb can only be caught while it stands still. */
 function killFrozen(cgroup: Cgroup, layout: CgroupLayout, alive: readonly number[]): void {
-  const [controller, file, freeze, thaw] =
-    layout.version === 2
-      ? (["", "cgroup.freeze", "1", "0"] as const)
-      : (["freezer", "freezer.state", "FROZEN", "THAWED"] as const);
+  const [controller, file, freeze] = freezer(layout);
   const frozen = tryWrite(cgroup, controller, file, freeze);
   try {
     for (const pid of frozen ? cgroup.processes(true) : alive) killOne(pid);
   } finally {
-    if (frozen) tryWrite(cgroup, controller, file, thaw);
-    if (layout.version === 1) thawAbove(cgroup, layout);
+    thawCgroup(cgroup, layout);
   }
+}
+
+/** Thaws a cgroup and, on version 1, those above that hold it frozen. */
+export function thawCgroup(cgroup: Cgroup, layout: CgroupLayout): void {
+  const [controller, file, , thaw] = freezer(layout);
+  tryWrite(cgroup, controller, file, thaw);
+  if (layout.version === 1) thawAbove(cgroup, layout);
+}
+
+/** Controller, file, and what is written to freeze and to thaw. */
+function freezer(layout: CgroupLayout) {
+  return layout.version === 2
+    ? (["", "cgroup.freeze", "1", "0"] as const)
+    : (["freezer", "freezer.state", "FROZEN", "THAWED"] as const);
 }
 
 /** Version 1 lets nothing die in a cgroup below one that somebody has frozen (cgroup-v1/freezer-subsystem.rst). */

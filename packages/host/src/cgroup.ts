@@ -3,7 +3,7 @@ import { writeFile as writeLater } from "node:fs/promises";
 import { join, normalize } from "node:path";
 import { OcidError } from "@ocid/base";
 import { pidsOf, removeCgroupTree, tryRead } from "./cgroup-files.ts";
-import { killCgroup } from "./cgroup-kill.ts";
+import { killCgroup, thawCgroup } from "./cgroup-kill.ts";
 import { type CgroupLayout, detectCgroups } from "./cgroup-layout.ts";
 import { type CgroupPressure, readCgroupPressure } from "./cgroup-pressure.ts";
 import { type CgroupResources, planResources } from "./cgroup-resources.ts";
@@ -26,6 +26,8 @@ export interface Cgroup {
   processes(deep?: boolean): readonly number[];
   /** Kills everything in it and below; returns when nothing is left or throws DEADLINE_EXCEEDED (default 10 s). */
   kill(options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined }): Promise<void>;
+  /** Lets its processes go on when somebody has frozen it; what does not exist is no error. */
+  thaw(): void;
   /** Removes it and those below from every hierarchy; processes must have gone. What is gone already is no error. */
   remove(): Promise<void>;
   usage(): CgroupUsage;
@@ -76,6 +78,7 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
     },
     processes: (deep = false) => [...new Set(everywhere.flatMap(directory => pidsOf(directory, deep)))],
     kill: options => killCgroup(cgroup, layout, options?.timeoutMs ?? 10_000, options?.signal),
+    thaw: () => thawCgroup(cgroup, layout),
     async remove() {
       for (const directory of everywhere) await removeCgroupTree(directory);
     },

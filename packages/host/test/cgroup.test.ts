@@ -86,6 +86,32 @@ describe("processes", () => {
     expect(readProcess(process.pid)).toBeDefined();
   });
 
+  test("that somebody has frozen, or the cgroup above, go on when thawed, and are killed", async () => {
+    const above = fresh();
+    const cgroup = openCgroup(`${above.path}/below`);
+    cgroup.thaw();
+    cgroup.create();
+    const [controller, file, frozen] =
+      layout.version === 2 ? ["", "cgroup.freeze", "1"] : ["freezer", "freezer.state", "FROZEN"];
+    const freeze = (one: typeof cgroup) => one.write(controller!, file!, frozen!);
+    const child = shell("true");
+    cgroup.addProcess(child.pid);
+    freeze(cgroup);
+    // Thawing what lies below does not thaw a cgroup above on version 2, where a kill needs none.
+    if (layout.version === 1) freeze(above);
+    child.stdio[0]!.end("go\n");
+    await sleep(50);
+    expect(cgroup.processes()).toEqual([child.pid]);
+    cgroup.thaw();
+    expect(await child.exited).toEqual({ code: 0, signal: null });
+    const other = shell("true");
+    cgroup.addProcess(other.pid);
+    freeze(cgroup);
+    freeze(above);
+    await cgroup.kill();
+    expect(await other.exited).toEqual({ code: null, signal: "SIGKILL" });
+  });
+
   test("a cgroup that is not empty is not removed", async () => {
     const cgroup = fresh();
     cgroup.create();

@@ -407,6 +407,8 @@ export class RuntimeShim implements AsyncDisposable {
   }
 
   async #killAll(record: ContainerRecord): Promise<void> {
+    // A frozen monitor neither reaps the container nor writes its exit code.
+    if (record.monitorCgroupPath !== undefined) openCgroup(record.monitorCgroupPath).thaw();
     const cgroup = cgroupFor(record);
     if (cgroup?.exists()) await cgroup.kill({ timeoutMs: killTimeoutMs });
     else if (record.init) signalProcess(record.init, 9);

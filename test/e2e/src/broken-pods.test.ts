@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@ocid/cri-api";
 import { difference, readNodeState } from "@ocid/testkit";
@@ -66,6 +66,15 @@ const breaks: Record<string, (victim: Victim) => void | Promise<void>> = {
       for (const cgroup of cgroupsOf(pod)) run("sh", "-c", `rmdir ${cgroup} 2>/dev/null || true`);
       return cgroupsOf(pod).length === 0;
     });
+  },
+  "the processes are frozen, their monitors too": ({ pod }) => {
+    const [file, frozen] = existsSync("/sys/fs/cgroup/freezer")
+      ? (["freezer.state", "FROZEN"] as const)
+      : (["cgroup.freeze", "1"] as const);
+    const files = cgroupsOf(pod).map(cgroup => join(cgroup, file)).filter(existsSync);
+    // The pod's, the container's and the pause process's, and their monitors'.
+    expect(files.length).toBeGreaterThanOrEqual(5);
+    for (const path of files) writeFileSync(path, frozen);
   },
   "the monitor is killed": ({ container }) => {
     process.kill(pidOf(container, "monitor-pid"), "SIGKILL");
