@@ -1,6 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { OcidError } from "@ocid/base";
 import { type ContainerEventResponseSchema, ContainerEventType } from "@ocid/cri-api";
+import { readContainerState } from "./container-state.ts";
 import { containerStatus } from "./container-status.ts";
 import { tellOfEnd } from "./plugins/container-events.ts";
 import type { Container, Sandbox } from "./records.ts";
@@ -114,7 +115,7 @@ export async function tellEnd(
   container: Container,
 ): Promise<void> {
   if (container.endTold) return;
-  const state = await context.ports.runtime.state(container.id);
+  const state = await readContainerState(context, container);
   if (state.status !== "stopped") return;
   container.endTold = true;
   container.state = state;

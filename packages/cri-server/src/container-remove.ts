@@ -1,3 +1,4 @@
+import { readContainerState } from "./container-state.ts";
 import { releaseIdmapped } from "./container-volumes.ts";
 import { askToStart, tellOfContainer, tellOfEnd } from "./plugins/container-events.ts";
 import type { CallOptions } from "./ports.ts";
@@ -23,7 +24,7 @@ export async function discardContainer(context: ServerContext, container: Contai
 /** Plugins hear of a container's end before they hear of its removal. */
 async function tellOfRemoval(context: ServerContext, container: Container): Promise<void> {
   const { runtime } = context.ports;
-  const { status } = await runtime.state(container.id);
+  const { status } = await readContainerState(context, container);
   if (status === "running")
     await runtime.stop(container.id, { stopSignal: container.stopSignal, timeoutMs: 0 });
   if (container.startedAtNs !== 0n) await tellOfEnd(context, container);
@@ -54,7 +55,7 @@ export async function stopContainer(
     { stopSignal: container.stopSignal, timeoutMs: seconds * 1000 },
     options,
   );
-  container.state = await context.ports.runtime.state(container.id);
+  container.state = await readContainerState(context, container);
   await tellOfEnd(context, container);
 }
 

@@ -7,6 +7,7 @@ import {
   type ContainerStatusResponseSchema,
   type ContainerStatusSchema,
 } from "@ocid/cri-api";
+import { readContainerState } from "./container-state.ts";
 import { shownLimits } from "./plugins/note-limits.ts";
 import type { Container } from "./records.ts";
 import { labelsMatch } from "./sandbox-status.ts";
@@ -25,7 +26,7 @@ export async function containerStatus(
   context: ServerContext,
   container: Container,
 ): Promise<MessageInitShape<typeof ContainerStatusSchema>> {
-  const state = await context.ports.runtime.state(container.id);
+  const state = await readContainerState(context, container);
   container.state = state;
   const { config } = container;
   const limits = shownLimits(container);

@@ -1,5 +1,6 @@
 import { wrapError } from "@ocid/base";
 import { removeContainerParts } from "./container-remove.ts";
+import { isKnownToRuntime } from "./container-state.ts";
 import { tearDown } from "./sandbox-run.ts";
 import type { ServerContext } from "./server-context.ts";
 
@@ -19,8 +20,10 @@ export async function recover(context: ServerContext): Promise<void> {
     );
   };
   for (const container of [...records.containers.values()]) {
-    if (container.phase === "created" && records.sandboxes.has(container.sandboxId)) continue;
-    await attempt(`remove container ${container.id}, which was left half made`, async () => {
+    const owned = container.phase === "created" && records.sandboxes.has(container.sandboxId);
+    // The runtime's files come before the record and go before it.
+    if (owned && (await isKnownToRuntime(context, container.id))) continue;
+    await attempt(`remove container ${container.id}, which was left half made or half removed`, async () => {
       await removeContainerParts(context, container);
       records.deleteContainer(container.id);
     });

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ContainerState } from "@ocid/cri-api";
@@ -117,4 +117,40 @@ test("killed in the middle of making pods and containers, it leaves nothing, and
       ),
     ).toEqual([]);
   }
+});
+
+test("a removal that was cut short is finished at the next start; until then the pod can be asked about", async () => {
+  const { podSandboxId, containerId } = await runContainer("cut", ["sh", "-c", "exit 4"]);
+  await eventually("the container has ended", async () => {
+    const { status } = await daemon.runtime.containerStatus({ containerId });
+    return status?.state === ContainerState.CONTAINER_EXITED;
+  });
+  // As a removal leaves it that has got as far as the runtime's part.
+  rmSync(join(daemon.root, "state/runtime/containers", containerId), { recursive: true });
+  rmSync(join(daemon.root, "state/runtime/exits", containerId));
+  const { containersStatuses } = await daemon.runtime.podSandboxStatus({ podSandboxId });
+  expect(containersStatuses).toMatchObject([{ id: containerId, exitCode: 4 }]);
+  await daemon.kill();
+  await daemon.start();
+  expect((await daemon.runtime.podSandboxStatus({ podSandboxId })).containersStatuses).toEqual([]);
+  expect((await daemon.runtime.listContainers({})).containers).toEqual([]);
+  expect(readFileSync(join(daemon.root, "r/overlay-containers/containers.json"), "utf8")).not.toContain(
+    containerId,
+  );
+  await daemon.runtime.removePodSandbox({ podSandboxId });
+});
+
+test("a container whose files somebody has deleted has ended, and can be stopped and removed", async () => {
+  const { podSandboxId, containerId } = await runContainer("lost", ["sleep", "1000"]);
+  const directory = join(daemon.root, "state/runtime/containers", containerId);
+  process.kill(Number(readFileSync(join(directory, "monitor-pid"), "utf8")), "SIGKILL");
+  process.kill(Number(readFileSync(join(directory, "pid"), "utf8")), "SIGKILL");
+  rmSync(directory, { recursive: true });
+  expect((await daemon.runtime.containerStatus({ containerId })).status).toMatchObject({
+    state: ContainerState.CONTAINER_EXITED,
+    exitCode: 255,
+  });
+  await daemon.runtime.stopContainer({ containerId });
+  await daemon.runtime.removeContainer({ containerId });
+  await daemon.runtime.removePodSandbox({ podSandboxId });
 });
