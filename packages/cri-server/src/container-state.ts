@@ -24,7 +24,10 @@ export async function readContainerState(
 }
 
 /** False when the runtime has no files of it; a failure to tell is no such answer. */
-export async function isKnownToRuntime({ ports }: Pick<ServerContext, "ports">, id: string): Promise<boolean> {
+export async function isKnownToRuntime(
+  { ports }: Pick<ServerContext, "ports">,
+  id: string,
+): Promise<boolean> {
   return await ports.runtime.state(id).then(
     () => true,
     error => !isOcidError(error, "NOT_FOUND"),

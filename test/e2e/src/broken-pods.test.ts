@@ -71,7 +71,9 @@ const breaks: Record<string, (victim: Victim) => void | Promise<void>> = {
     const [file, frozen] = existsSync("/sys/fs/cgroup/freezer")
       ? (["freezer.state", "FROZEN"] as const)
       : (["cgroup.freeze", "1"] as const);
-    const files = cgroupsOf(pod).map(cgroup => join(cgroup, file)).filter(existsSync);
+    const files = cgroupsOf(pod)
+      .map(cgroup => join(cgroup, file))
+      .filter(existsSync);
     // The pod's, the container's and the pause process's, and their monitors'.
     expect(files.length).toBeGreaterThanOrEqual(5);
     for (const path of files) writeFileSync(path, frozen);
