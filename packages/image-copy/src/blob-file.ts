@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { codeOf, isOcidError, KeyedLock, OcidError } from "@ocid/base";
 import { type Descriptor, digestAlgorithm, finishDigest } from "@ocid/spec";
+import { FileEnd } from "./file-end.ts";
 import type { CallOptions } from "./image-source.ts";
 
 /** Shorter pieces are not worth keeping: they are fetched again faster than they are found. */
@@ -89,6 +90,7 @@ async function fill(
     for await (const chunk of createReadStream(partial, { highWaterMark: 1024 * 1024, signal }))
       hash.update(chunk);
     let position = from;
+    const end = new FileEnd(file);
     for (let failures = 0; position < descriptor.size || descriptor.size === 0; ) {
       const before = position;
       try {
@@ -96,14 +98,17 @@ async function fill(
           signal?.throwIfAborted();
           if (position + chunk.byteLength > descriptor.size) throw tooLong(descriptor);
           hash.update(chunk);
-          await writeAll(file, chunk);
           position += chunk.byteLength;
+          await end.append(chunk);
         }
         if (position < descriptor.size) throw tooShort(descriptor, position);
         break;
       } catch (error) {
         failures = position > before ? 1 : failures + 1;
         if (signal?.aborted || codeOf(error) !== "UNAVAILABLE" || failures >= maxFailures) throw error;
+      } finally {
+        // What has arrived is kept, whatever comes next.
+        await end.flush();
       }
     }
     await file.datasync();
@@ -112,11 +117,6 @@ async function fill(
   } finally {
     await file.close();
   }
-}
-
-async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
-  for (let at = 0; at < chunk.byteLength; )
-    at += (await file.write(chunk, at, chunk.byteLength - at)).bytesWritten;
 }
 
 /** Takes over a piece that nobody writes any more, or names a new one. */

@@ -33,9 +33,9 @@ export function createDirectorySource(directory: string): ImageSource {
       const prefix = isTop ? "" : `${digestHex(digest)}.`;
       return await readNumbered(number => readIfThere(join(directory, `${prefix}signature-${number}`)));
     },
-    openBlob(descriptor, { offset = 0, signal } = {}) {
+    openBlob(descriptor, { offset = 0, signal, verify = true } = {}) {
       const bytes = readFileFrom(blob(descriptor.digest), offset, signal);
-      return offset === 0 ? verifyStream(bytes, descriptor) : bytes;
+      return offset === 0 && verify ? verifyStream(bytes, descriptor) : bytes;
     },
     blobSource: async ({ digest }) => ({ kind: "file", path: blob(digest) }),
   };

@@ -8,6 +8,8 @@ export interface CallOptions {
 export interface OpenBlobOptions extends CallOptions {
   /** First byte wanted, for a download that goes on. Only reads from the start are verified by the source. Default 0. */
   readonly offset?: number | undefined;
+  /** False where whoever takes the bytes verifies them, as every destination does: digesting twice is for nothing. Default true. */
+  readonly verify?: boolean | undefined;
 }
 
 export interface ManifestBytes {
@@ -28,7 +30,7 @@ export interface ImageSource extends Partial<AsyncDisposable> {
   readonly identity?: PolicyIdentity;
   /** The manifest or index that the source's reference points at, or the one of a digest. */
   getManifest(digest?: Digest, options?: CallOptions): Promise<ManifestBytes>;
-  /** A blob's bytes, verified as they come. */
+  /** A blob's bytes, verified as they come, unless that is left to the caller. */
   openBlob(descriptor: Descriptor, options?: OpenBlobOptions): AsyncIterable<Uint8Array>;
   /** Signatures of a manifest, as they are kept with the image; not verified. */
   getSignatures?(digest: Digest, options?: SignatureOptions): Promise<readonly ImageSignature[]>;
@@ -72,7 +74,7 @@ export interface BlobDestination extends Partial<AsyncDisposable> {
   readonly holdsIndexes?: boolean;
   hasBlob(descriptor: Descriptor, options?: CallOptions): Promise<boolean>;
   /**
-   * Stores a blob; returns false when the destination already had it or took it over by itself. `open` may be called
+   * Stores a blob, once its bytes are verified (DATA_LOSS when they are not the descriptor's); returns false when the destination already had it or took it over by itself. `open` may be called
    * again, and with the first byte wanted: what was kept of an interrupted copy is not read again.
    */
   putBlob(

@@ -33,10 +33,7 @@ export function createRegistrySource(
     getManifest: (digest = reference.digest, options) =>
       client.fetchManifest(digest === undefined ? reference : { registry, repository, digest }, options),
     openBlob: (descriptor, options) =>
-      brokenOff(
-        client.openBlob(reference, descriptor, { offset: options?.offset ?? 0, signal: options?.signal }),
-        descriptor.digest,
-      ),
+      brokenOff(client.openBlob(reference, descriptor, options), descriptor.digest),
     blobSource: (descriptor, options) => client.blobSource(reference, descriptor, options),
   };
 }

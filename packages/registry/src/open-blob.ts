@@ -7,6 +7,8 @@ import { isElsewhere, type Range, readRange } from "./read-blob.ts";
 export interface OpenBlobOptions extends CallOptions {
   /** First byte wanted. Default 0; from elsewhere on, the bytes are the caller's to verify. */
   readonly offset?: number | undefined;
+  /** False where whoever takes the bytes holds them against the descriptor, so that they are not digested twice. Default true. */
+  readonly verify?: boolean | undefined;
   /**
    * Connections for one large blob, which is then fetched in ranges where the registry allows it. Default 4; each holds
    * up to 8 MiB in memory.
@@ -18,7 +20,7 @@ const rangeBytes = 8 * 1024 * 1024;
 /** Smaller blobs are not worth a second connection. */
 const parallelBytes = 4 * rangeBytes;
 
-/** A blob's bytes in their order, from the first place that has it. Size and digest are verified when it is read from its start. */
+/** A blob's bytes in their order, from the first place that has it. Size and digest are verified when it is read from its start, unless `verify` is false. */
 export async function* openBlob(
   places: readonly Place[],
   descriptor: Descriptor,
@@ -39,7 +41,7 @@ export async function* openBlob(
       }
     }
   };
-  yield* position === 0 ? verifyStream(chunks(), descriptor) : chunks();
+  yield* position === 0 && options.verify !== false ? verifyStream(chunks(), descriptor) : chunks();
 }
 
 async function* readFrom(
@@ -75,16 +77,14 @@ async function* readInRanges(
   options: CallOptions & { readonly connections: number },
 ): AsyncGenerator<Uint8Array, void, undefined> {
   using link = linkSignal(options.signal);
-  const fetchRange = async (range: Range): Promise<Uint8Array> => {
-    const bytes = Buffer.allocUnsafeSlow(range.to - range.from);
-    let at = 0;
-    for await (const chunk of readRange(place, descriptor, range, { signal: link.signal, ranged: true })) {
-      bytes.set(chunk, at);
-      at += chunk.byteLength;
-    }
-    return bytes.subarray(0, at);
+  // The chunks are kept as they came: filling a buffer with them cost more than fetching them.
+  const fetchRange = async (range: Range): Promise<readonly Uint8Array[]> => {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of readRange(place, descriptor, range, { signal: link.signal, ranged: true }))
+      chunks.push(chunk);
+    return chunks;
   };
-  const ahead: Promise<Uint8Array>[] = [];
+  const ahead: Promise<readonly Uint8Array[]>[] = [];
   let next = offset;
   const begin = () => {
     if (next >= descriptor.size) return;
@@ -99,9 +99,9 @@ async function* readInRanges(
     await ahead[0];
     while (ahead.length < options.connections && next < descriptor.size) begin();
     for (let work = ahead.shift(); work !== undefined; work = ahead.shift()) {
-      const bytes = await work;
+      const chunks = await work;
       begin();
-      yield bytes;
+      yield* chunks;
     }
   } finally {
     link.abort();

@@ -101,7 +101,8 @@ async function send(
 }
 
 function body(verifier: UploadVerifier, from: number, to: number): () => Readable {
-  return () => Readable.from(verifier.read(from, to), { objectMode: false });
+  // As objects, one at a time: a stream of bytes would join them into ever new buffers.
+  return () => Readable.from(verifier.read(from, to), { highWaterMark: 1 });
 }
 
 /** A chunk that is out of its turn (416), like a broken connection, is put right by asking where the upload is. */
