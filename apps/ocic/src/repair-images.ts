@@ -19,6 +19,8 @@ export interface Repair {
   readonly fetched: readonly Digest[];
   /** Why the rest is still damaged. */
   readonly failure: string | undefined;
+  /** Whether each registry that may have it answered that it has not. False when one could not be asked. */
+  readonly gone: boolean;
 }
 
 /**
@@ -41,10 +43,10 @@ export async function repairImages(
     const chain = await idsOf(store, image);
     if (items.length === 0 && chain?.every(id => !layers.has(id))) continue;
     const fetched: Digest[] = [];
-    const failure = await fromAnyName(client, image, source =>
+    const outcome = await fromAnyName(client, image, source =>
       repairImage(store, source, image, items, layers, fetched),
     );
-    repairs.push({ image: image.names[0] ?? image.id, imageId: image.id, fetched, failure });
+    repairs.push({ image: image.names[0] ?? image.id, imageId: image.id, fetched, ...outcome });
   }
   return repairs;
 }
@@ -60,24 +62,34 @@ async function idsOf(store: Store, image: ImageRecord): Promise<readonly string[
   }
 }
 
-/** Why none of the image's names led to a registry that has it; undefined when one did. */
+/** Why none of the image's names led to a registry that has it; no failure when one did. */
 async function fromAnyName(
   client: RegistryClient,
   image: ImageRecord,
   repair: (source: ImageSource) => Promise<void>,
-): Promise<string | undefined> {
-  const failures: string[] = [];
+): Promise<Pick<Repair, "failure" | "gone">> {
+  const failures: unknown[] = [];
+  const told: string[] = [];
   const digest = image.bigDataDigests["manifest"];
   for (const name of digest === undefined ? [] : image.names) {
     try {
       const { registry, repository } = parseReference(name);
       await repair(createRegistrySource(client, { registry, repository, digest: digest! }));
-      return undefined;
+      return { failure: undefined, gone: false };
     } catch (error) {
-      failures.push(`${name}: ${messageOf(error)}`);
+      failures.push(error);
+      told.push(`${name}: ${messageOf(error)}`);
     }
   }
-  return failures.join("; ") || "the image has no name that says where it came from";
+  return {
+    failure: told.join("; ") || "the image has no name that says where it came from",
+    gone: failures.length > 0 && failures.every(isNotThere),
+  };
+}
+
+/** A registry's own answer, not a file that is missing here. */
+function isNotThere(error: unknown): boolean {
+  return isOcidError(error, "NOT_FOUND") && error.details?.["status"] === 404;
 }
 
 async function repairImage(

@@ -1,7 +1,7 @@
 import { unrecorded } from "./check-store.ts";
 import { containerLayerMark } from "./create-container.ts";
 import type { LayerChange, LayerRecord } from "./layer-records.ts";
-import { danglingLayers, settle } from "./quarantine.ts";
+import { danglingLayers, listQuarantine, settle } from "./quarantine.ts";
 import { neededLayers } from "./remove-image.ts";
 import { sweepStaging } from "./staging.ts";
 import { type CallOptions, lockContext, type StoreParts } from "./store-parts.ts";
@@ -36,7 +36,10 @@ export async function collectGarbage(parts: StoreParts, options: CollectOptions 
         const paths = unrecorded(parts).filter(path => !held || !isOfLayer(parts, path));
         for (const path of paths) layers.discard(path);
         const before = Date.now() - (options.unusedLayersMs ?? 24 * 3600 * 1000);
-        const unused = unusedLayers(layers, neededLayers(images.list(), containers.list()), before);
+        // What was only half put back from quarantine has its layers here, and no image yet.
+        const quarantined = listQuarantine(parts.layout).flatMap(entry => entry.layerIds);
+        const needed = new Set([...neededLayers(images.list(), containers.list()), ...quarantined]);
+        const unused = unusedLayers(layers, needed, before);
         for (const id of unused) await parts.mounts.unmountLocked(context, id, { all: true });
         await layers.remove(unused);
         return { layers: unused, paths, staging };

@@ -71,7 +71,7 @@ export class ContainerRecords {
           recursive: true,
           mode: 0o700,
         });
-        await locked.change(row => row, { append: toRow(container) });
+        await locked.change(row => row, { append: [toRow(container)] });
       },
       remove: async id => {
         await locked.change(row => (row["id"] === id ? undefined : row));

@@ -89,7 +89,7 @@ export class ImageRecords {
     const row = named(withData(described, image.bigData), image.names);
     await locked.change(
       other => (other["id"] === image.id ? row : unnamed(other, image.names)),
-      existing ? {} : { append: row },
+      existing ? {} : { append: [row] },
     );
     return toImage(row, false);
   }
@@ -109,7 +109,7 @@ export class ImageRecords {
       forget: id => locked.change(row => (row["id"] === id ? undefined : row)),
       insert: async row => {
         const names = textsOf(row, "names");
-        await locked.change(other => unnamed(other, names), { append: row });
+        await locked.change(other => unnamed(other, names), { append: [row] });
       },
       remove: async id => {
         await locked.change(row => (row["id"] === id ? undefined : row));

@@ -120,7 +120,7 @@ export class LayerRecords {
         await locked.change(row => (gone.has(row["id"]) ? undefined : row));
       },
       insert: async rows => {
-        for (const row of rows) await locked.change(other => other, { append: row });
+        await locked.change(other => other, { append: rows });
       },
       discard: path => trash.discard(path),
       discardFiles: id => discardLayerFiles(this.#layout, id, trash),
@@ -137,7 +137,7 @@ export class LayerRecords {
     const id = row["id"] as string;
     discardLayerFiles(this.#layout, id, trash);
     const names = new Set(textsOf(row, "names"));
-    await locked.change(other => withoutNames(other, names), { append: incomplete(row), lasting: false });
+    await locked.change(other => withoutNames(other, names), { append: [incomplete(row)], lasting: false });
     try {
       await make();
     } catch (error) {
@@ -193,7 +193,7 @@ export interface LayerChange {
   row(id: string): Row | undefined;
   /** Takes the records away, and leaves the files. */
   forget(ids: readonly string[]): Promise<void>;
-  /** Adds records whose files are there. */
+  /** Adds records whose files are there: after a crash all of them, or none. */
   insert(rows: readonly Row[]): Promise<void>;
   /** Takes a path away, to be deleted after the lock is given back. */
   discard(path: string): void;

@@ -93,7 +93,7 @@ export class Mounts {
       });
     const next: Row = { id: layerId, path, count: (users ?? 0) + 1 };
     try {
-      await locked.change(other => (other["id"] === layerId ? next : other), row ? {} : { append: next });
+      await locked.change(other => (other["id"] === layerId ? next : other), row ? {} : { append: [next] });
     } catch (error) {
       if (users === undefined) unmount(path, { lazy: true });
       throw error;

@@ -23,7 +23,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 
 async function append(set: RecordSet, id: string) {
   using locked = await set.lock(context);
-  await locked.change(row => row, { append: { id } });
+  await locked.change(row => row, { append: [{ id }] });
 }
 
 describe("record files", () => {

@@ -65,11 +65,11 @@ export class RecordSet {
       establish: async () => {
         if (!this.#files.some(file => file.hasContent())) await write(this.#files[0]!, [], true);
       },
-      change: async (change, { append, lasting = true } = {}) => {
+      change: async (change, { append = [], lasting = true } = {}) => {
         for (const [at, file] of this.#files.entries()) {
           const before = file.read();
           const after: Row[] = before.flatMap<Row>(row => change(row) ?? []);
-          if (append && at === 0) after.push(append);
+          if (at === 0) after.push(...append);
           if (after.length === before.length && after.every((row, at) => row === before[at])) continue;
           await write(file, after, lasting);
         }
@@ -98,7 +98,7 @@ export interface LockedRecords extends Disposable {
    */
   change(
     change: (row: Row) => Row | undefined,
-    options?: { readonly append?: Row; readonly lasting?: boolean },
+    options?: { readonly append?: readonly Row[]; readonly lasting?: boolean },
   ): Promise<void>;
 }
 

@@ -31,6 +31,20 @@ switch (operation) {
       created: "2024-05-06T07:08:09Z",
     });
     break;
+  case "repair": {
+    const blob = layers.at(-1)!;
+    const { layerId } = await store.getImage("localhost/crash:1");
+    await using staged = await store.stageLayer({ ...blob, source: { kind: "file", path: blob.path } });
+    await store.restoreLayer(layerId!, staged);
+    break;
+  }
+  case "quarantine":
+    if (await store.findImage("localhost/crash:1"))
+      await store.quarantineImage("localhost/crash:1", "its content has changed");
+    break;
+  case "put-back":
+    for (const { id } of store.listQuarantine()) await store.restoreQuarantined(id);
+    break;
   case "delete":
     await store.removeContainer(container);
     break;

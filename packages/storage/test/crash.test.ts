@@ -5,10 +5,21 @@ import { fileURLToPath } from "node:url";
 import { openStore } from "@ocid/storage";
 import { leakCheck, tempRoot, unmountBelow } from "@ocid/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Blob, census, collect, peersOn, requirePeers, smallBlob, storeImage } from "./store-fixture.ts";
+import {
+  type Before,
+  type Blob,
+  census,
+  collect,
+  peersOn,
+  prepareStore,
+  requirePeers,
+  smallBlob,
+} from "./store-fixture.ts";
 
 /** Every step takes minutes; in between, every eighth, beginning with another one each day. OCID_EXHAUSTIVE=1 for all. */
-const stride = process.env["OCID_EXHAUSTIVE"] ? 1 : 8;
+const exhaustive = Boolean(process.env["OCID_EXHAUSTIVE"]);
+const stride = exhaustive ? 1 : 8;
+const patience = exhaustive ? 3_600_000 : 600_000;
 const first = 1 + (new Date().getDate() % stride);
 
 const points = fileURLToPath(new URL("./crash-points.ts", import.meta.url));
@@ -23,8 +34,6 @@ beforeAll(async () => {
   requirePeers();
   layers = [smallBlob(root.path, "base"), smallBlob(root.path, "top")];
   writeFileSync(layersFile, JSON.stringify(layers));
-  await using store = await openStore(storeAt("empty"));
-  void store;
 });
 
 afterAll(async () => {
@@ -81,24 +90,33 @@ async function expectSound(images: readonly number[]): Promise<void> {
   for (const { id } of await store.listContainers()) await store.mountContainer(id);
 }
 
-describe.each([
-  // operation, the store before, how many images may be there after
-  { operation: "pull", before: "empty", images: [0, 1], repeat: "pull" },
-  { operation: "remove", before: "one-image", images: [0, 1], repeat: "remove" },
-  { operation: "create", before: "one-image", images: [1], repeat: "create" },
-  { operation: "delete", before: "one-container", images: [1], repeat: "delete" },
-  { operation: "mount", before: "one-image", images: [1], repeat: "mount" },
-  { operation: "commit", before: "one-container", images: [1, 2], repeat: "commit" },
-])("killed at each step of $operation", ({ operation, before, images, repeat }) => {
+interface Operation {
+  readonly operation: string;
+  readonly before: Before;
+  /** How many images may be there after. */
+  readonly images: readonly number[];
+  /** Only the repeat makes the store sound again: it was damaged before. */
+  readonly damaged?: boolean;
+}
+
+describe.each<Operation>([
+  { operation: "pull", before: "empty", images: [0, 1] },
+  { operation: "remove", before: "one-image", images: [0, 1] },
+  { operation: "create", before: "one-image", images: [1] },
+  { operation: "delete", before: "one-container", images: [1] },
+  { operation: "mount", before: "one-image", images: [1] },
+  { operation: "commit", before: "one-container", images: [1, 2] },
+  { operation: "repair", before: "damaged-image", images: [1], damaged: true },
+  { operation: "quarantine", before: "one-image", images: [0, 1] },
+  { operation: "put-back", before: "in-quarantine", images: [0, 1] },
+])("killed at each step of $operation", ({ operation, before, images, damaged }) => {
   beforeAll(async () => {
-    if (before === "empty") return;
     await using store = await openStore(storeAt(before));
-    const image = await storeImage(store, "localhost/crash:1", layers);
-    if (before === "one-container")
-      await store.createContainer({ id: "c".repeat(64), name: "crash", imageId: image.id });
+    if ((await store.listImages()).length + store.listQuarantine().length === 0)
+      await prepareStore(store, before, layers);
   });
 
-  test("the store is sound after it, and the repeat succeeds", { timeout: 600_000 }, async () => {
+  test("the store is sound after it, and the repeat succeeds", { timeout: patience }, async () => {
     reset(before);
     const { steps } = runOperation(operation, 0);
     expect(steps).toBeGreaterThan(10);
@@ -109,13 +127,14 @@ describe.each([
       reset(before);
       // Names are random, so that a run may have a step more or less than another.
       if (runOperation(operation, at).killed) kills++;
+      if (damaged) runOperation(operation, 0);
       await expectSound(images);
       if (runs % 5 === 0) {
         reset(before);
         runOperation(operation, at);
         const { root: R, runRoot: RR } = storeAt("work");
         peersOn(R, RR).podman("images", "-q");
-        runOperation(repeat, 0);
+        runOperation(operation, 0);
         await expectSound(images);
       }
     }

@@ -55,6 +55,11 @@ describe("a lock that somebody else holds", () => {
     const path = join(peers.root, "overlay-images/images.lock");
     const holder = await holdRecordLock(path);
     try {
+      // It does not even run.
+      holder.kill("SIGSTOP");
+      await expect(
+        store.untagImage(["localhost/none:1"], { signal: AbortSignal.timeout(200) }),
+      ).rejects.toMatchObject({ name: "TimeoutError" });
       const controller = new AbortController();
       const waiting = store.untagImage(["localhost/none:1"], { signal: controller.signal });
       waiting.catch(() => {});

@@ -8,10 +8,19 @@ import { openStore } from "@ocid/storage";
 import { leakCheck, tempRoot } from "@ocid/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { BlockDevice, cutPowerProgram } from "./block-device.ts";
-import { type Blob, busyboxBlob, collect, smallBlob, storeImage, tarDigest } from "./store-fixture.ts";
+import {
+  type Before,
+  type Blob,
+  busyboxBlob,
+  collect,
+  prepareStore,
+  smallBlob,
+  tarDigest,
+} from "./store-fixture.ts";
 
 const exhaustive = Boolean(process.env["OCID_EXHAUSTIVE"]);
 const stride = exhaustive ? 1 : 10;
+const patience = exhaustive ? 3_600_000 : 600_000;
 const first = 1 + (new Date().getDate() % stride);
 
 const points = fileURLToPath(new URL("./crash-points.ts", import.meta.url));
@@ -21,7 +30,6 @@ const root = tempRoot("power-");
 const device = new BlockDevice(root.path);
 const place = { root: join(device.mountPoint, "r"), runRoot: join(root.path, "rr") };
 const layersFile = join(root.path, "layers.json");
-const container = "c".repeat(64);
 let layers: readonly Blob[];
 
 beforeAll(() => {
@@ -68,14 +76,11 @@ async function run(
   return { cut: false, steps: Number(readFileSync(countFile, "utf8")) };
 }
 
-async function prepare(state: string): Promise<void> {
+async function prepare(state: Before): Promise<void> {
   device.format();
   rmSync(place.runRoot, { recursive: true, force: true });
-  if (state === "empty") return;
   await using store = await openStore(place);
-  const image = await storeImage(store, "localhost/crash:1", layers);
-  if (state === "one-container")
-    await store.createContainer({ id: container, name: "crash", imageId: image.id });
+  await prepareStore(store, state, layers);
 }
 
 /** After a boot: every layer that is there is complete and correct, every image has all of its own. */
@@ -99,12 +104,25 @@ async function expectSound(): Promise<{ readonly images: number; readonly contai
   };
 }
 
-describe.each([
+interface Operation {
+  readonly operation: string;
+  readonly before: Before;
+  readonly done: { readonly images: number; readonly containers: number };
+  /** Only the repeat makes the store sound again: it was damaged before. */
+  readonly damaged?: boolean;
+}
+
+describe.each<Operation>([
   { operation: "pull", before: "empty", done: { images: 1, containers: 0 } },
   { operation: "remove", before: "one-image", done: { images: 0, containers: 0 } },
   { operation: "create", before: "one-image", done: { images: 1, containers: 1 } },
   { operation: "delete", before: "one-container", done: { images: 1, containers: 0 } },
-])("the power goes during $operation", ({ operation, before, done }) => {
+  { operation: "mount", before: "one-image", done: { images: 1, containers: 0 } },
+  { operation: "commit", before: "one-container", done: { images: 2, containers: 1 } },
+  { operation: "repair", before: "damaged-image", done: { images: 1, containers: 0 }, damaged: true },
+  { operation: "quarantine", before: "one-image", done: { images: 0, containers: 0 } },
+  { operation: "put-back", before: "in-quarantine", done: { images: 1, containers: 0 } },
+])("the power goes during $operation", ({ operation, before, done, damaged }) => {
   test("what was done lasts", async () => {
     await prepare(before);
     await run(operation, 0);
@@ -113,7 +131,7 @@ describe.each([
     expect(await expectSound()).toEqual(done);
   });
 
-  test("at any step nothing is half there", { timeout: 600_000 }, async () => {
+  test("at any step nothing is half there", { timeout: patience }, async () => {
     await prepare(before);
     const { steps } = await run(operation, 0);
     let cuts = 0;
@@ -123,6 +141,10 @@ describe.each([
       runs++;
       if ((await run(operation, at)).cut) cuts++;
       device.restart();
+      if (damaged) {
+        rmSync(place.runRoot, { recursive: true, force: true });
+        await run(operation, 0);
+      }
       await expectSound();
     }
     console.info(`${operation}: ${cuts} power cuts at ${steps} steps, nothing half there`);
@@ -130,7 +152,7 @@ describe.each([
   });
 });
 
-test("the power goes at any moment of a pull", { timeout: 600_000 }, async () => {
+test("the power goes at any moment of a pull", { timeout: patience }, async () => {
   for (let at = 0; at < (exhaustive ? 60 : 6); at++) {
     await prepare("empty");
     const pull = run("pull", 0).catch(() => undefined);

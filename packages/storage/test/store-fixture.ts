@@ -153,6 +153,22 @@ export async function storeImage(store: Store, name: string, layers: readonly Bl
   return image;
 }
 
+/** States of a store before an operation of crash-program.ts. */
+export type Before = "empty" | "one-image" | "one-container" | "damaged-image" | "in-quarantine";
+
+/** Brings an empty store into the state: an image `localhost/crash:1`, and what the state's name says of it. */
+export async function prepareStore(store: Store, before: Before, layers: readonly Blob[]): Promise<void> {
+  if (before === "empty") return;
+  const { id } = await storeImage(store, "localhost/crash:1", layers);
+  if (before === "one-container")
+    await store.createContainer({ id: "c".repeat(64), name: "crash", imageId: id });
+  if (before === "damaged-image") {
+    const { layerId } = await store.getImage(id);
+    writeFileSync(join(store.root, "overlay", layerId!, "diff/data/top"), "damaged");
+  }
+  if (before === "in-quarantine") await store.quarantineImage(id, "its content has changed");
+}
+
 /** The same image as a directory that skopeo copies from. */
 export function writeDirImage(directory: string, layers: readonly Blob[]): string {
   const image = buildImage(layers);

@@ -80,24 +80,39 @@ describe("repair", () => {
     run("umount", image);
   });
 
-  test("moves what the registry no longer has to quarantine, and back", () => {
+  /** An image of that name whose one file has changed on the disk. */
+  function damaged(name: string): string {
     run("rmi", image);
-    run("import", join(root.path, "tree"), "containers-storage:localhost:1/elsewhere:1");
+    run("import", join(root.path, "tree"), `containers-storage:${name}`);
     const file = join(R, "overlay", layerId(), "diff/srv/file");
     writeFileSync(file, "changed");
-    const left = start("storage", "repair", "--deep", "--no-quarantine");
-    expect(left.status).toBe(9);
-    expect(left.stderr).toContain("localhost:1/elsewhere:1 stays damaged");
-    expect(left.stdout).toContain("layer-content-changed");
-    expect(readFileSync(file, "utf8")).toBe("changed");
+    return file;
+  }
 
-    const { status, stdout } = start("storage", "repair", "--deep");
-    expect(status).toBe(0);
-    const id = /quarantined localhost:1\/elsewhere:1 as ([0-9a-f]+)/.exec(stdout)![1]!;
-    expect(start("mount", "localhost:1/elsewhere:1").status).not.toBe(0);
-    expect(JSON.parse(run("storage", "quarantine", "--json"))).toMatchObject([
-      { id, names: ["localhost:1/elsewhere:1"] },
-    ]);
+  test("leaves what its registry could not be asked for where it is, unless told otherwise", () => {
+    const name = "localhost:1/elsewhere:1";
+    const file = damaged(name);
+    for (const flags of [[], ["--no-quarantine"]]) {
+      const left = start("storage", "repair", "--deep", ...flags);
+      expect(left.status).toBe(9);
+      expect(left.stderr).toContain(`${name} stays damaged`);
+      if (flags.length === 0) expect(left.stderr).toContain("--quarantine");
+      expect(left.stdout).toContain("layer-content-changed");
+      expect(readFileSync(file, "utf8")).toBe("changed");
+    }
+    expect(run("storage", "repair", "--deep", "--quarantine")).toContain(`quarantined ${name} as `);
+    expect(start("mount", name).status).not.toBe(0);
+  });
+
+  test("moves what the registry no longer has to quarantine, and back", () => {
+    const name = `${registry.host}/test/gone:1`;
+    const file = damaged(name);
+    expect(start("storage", "repair", "--deep", "--no-quarantine").status).toBe(9);
+    expect(readFileSync(file, "utf8")).toBe("changed");
+    const output = run("storage", "repair", "--deep");
+    const id = /quarantined \S+\/test\/gone:1 as ([0-9a-f]+)/.exec(output)![1]!;
+    expect(start("mount", name).status).not.toBe(0);
+    expect(JSON.parse(run("storage", "quarantine", "--json"))).toMatchObject([{ id, names: [name] }]);
     run("storage", "quarantine", "--restore", id);
     expect(readFileSync(file, "utf8")).toBe("changed");
     expect(JSON.parse(run("storage", "quarantine", "--json"))).toEqual([]);
@@ -110,7 +125,7 @@ describe("repair", () => {
     run("mount", "--rw", "--name", "uses", "localhost:1/elsewhere:1", copy);
     writeFileSync(join(copy, "precious"), "precious");
     rmSync(join(R, "overlay-images", imageId(), "manifest"));
-    const { status, stderr } = start("storage", "repair");
+    const { status, stderr } = start("storage", "repair", "--quarantine");
     expect(status).toBe(9);
     expect(stderr).toContain("uses");
     expect(readFileSync(join(copy, "precious"), "utf8")).toBe("precious");

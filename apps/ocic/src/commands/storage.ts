@@ -29,7 +29,8 @@ export function addStorageCommands(program: Command): void {
     )
     .option("--deep", "read every file of every layer")
     .option("--no-fetch", "mend only what can be mended from what is here")
-    .option("--no-quarantine", "leave what cannot be fetched again where it is")
+    .option("--quarantine", "move aside what stays damaged even if its registry could not be asked")
+    .option("--no-quarantine", "leave what stays damaged where it is, even if its registry has it no longer")
     .action(async (flags: RepairFlags, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
       await using store = await openLocalStore(options);
@@ -108,7 +109,8 @@ export function addStorageCommands(program: Command): void {
 interface RepairFlags {
   readonly deep?: boolean;
   readonly fetch: boolean;
-  readonly quarantine: boolean;
+  /** Undefined: only what the registries answered that they have not. */
+  readonly quarantine?: boolean;
 }
 
 async function repair(store: Store, flags: RepairFlags, options: GlobalOptions): Promise<void> {
@@ -123,22 +125,33 @@ async function repair(store: Store, flags: RepairFlags, options: GlobalOptions):
       if (failure !== undefined) printError(`ocic: ${image} stays damaged: ${failure}`);
     // What was fetched for a layer without a directory has no links yet.
     for (const layer of await store.rebuildLinks()) mended.add(layer);
-    if (flags.quarantine) await quarantineFailed(store, repairs, say);
+    if (flags.quarantine !== false) await quarantineFailed(store, repairs, flags.quarantine ?? false, say);
   }
   await store.collectGarbage();
   for (const layer of mended) say(`mended the links of layer ${shortId(layer)}\n`);
 }
 
-/** Moves aside what could not be fetched again; an image that something uses stays, and is said to. */
+/**
+ * Moves aside what no registry has any more, or with `all` whatever stays damaged; the rest waits for its registry to
+ * come back. An image that something uses stays, and is said to.
+ */
 async function quarantineFailed(
   store: Store,
   repairs: readonly Repair[],
+  all: boolean,
   say: (text: string) => void,
 ): Promise<void> {
-  const stray = await store.quarantineUnrecorded("layers whose records were lost");
+  const waiting = repairs.some(({ failure, gone }) => failure !== undefined && !gone && !all);
+  const stray = waiting ? undefined : await store.quarantineUnrecorded("layers whose records were lost");
   if (stray) say(`quarantined ${stray.layerIds.length} layers without records as ${stray.id}\n`);
-  for (const { image, imageId, failure } of repairs) {
+  for (const { image, imageId, failure, gone } of repairs) {
     if (failure === undefined) continue;
+    if (!gone && !all) {
+      printError(
+        `ocic: ${image} stays where it is until its registry can be asked; repair again then, or move it aside with --quarantine`,
+      );
+      continue;
+    }
     try {
       const { id } = await store.quarantineImage(imageId, failure);
       say(`quarantined ${image} as ${id}; put it back with: ocic storage quarantine --restore ${id}\n`);
