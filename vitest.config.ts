@@ -27,6 +27,7 @@ export default defineConfig({
             "packages/*/src/**/*.test.ts",
             "apps/*/src/**/*.test.ts",
             "test/testkit/src/**/*.test.ts",
+            "test/fuzz/src/**/*.test.ts",
             "scripts/**/*.test.ts",
           ],
           testTimeout: 20_000,

@@ -285,8 +285,8 @@ function runtimeConfigOf(request: PodNetworkRequest): Readonly<Record<string, un
   };
 }
 
-/** The pod's addresses, without their prefix lengths, in the order in which the plugin gave them. */
-function addressesOf(result: unknown): readonly string[] {
+/** @internal The pod's addresses, without their prefix lengths, in the order in which the plugin gave them. */
+export function addressesOf(result: unknown): readonly string[] {
   const ips = typeof result === "object" && result !== null ? (result as { ips?: unknown }).ips : undefined;
   const addresses = (Array.isArray(ips) ? ips : []).flatMap(entry => {
     const address = typeof entry?.address === "string" ? entry.address.split("/")[0] : undefined;

@@ -11,11 +11,17 @@ export function checkContainerConfig(config: ContainerConfig | undefined): Conta
   if (!config.image?.image) throw invalid(`container ${name} names no image`);
   if (config.logPath.split("/").includes("..") || isAbsolute(config.logPath) || config.logPath.includes("\0"))
     throw invalid(`the log path ${JSON.stringify(config.logPath)} leaves the pod's log directory`);
+  if (config.logPath.includes(":")) throw invalid(noColon(config.logPath));
   if (config.windows) throw invalid(`container ${name} has Windows fields; this is a Linux node`);
   if (config.stdinOnce && !config.stdin) throw invalid(`container ${name}: stdin_once needs stdin`);
   for (const text of [...config.command, ...config.args, config.workingDir])
     if (text.includes("\0")) throw invalid(`container ${name}: a command cannot contain a zero byte`);
   return config;
+}
+
+/** conmon takes a colon in the path of a log for its end, and would write another file. */
+export function noColon(path: string): string {
+  return `the log path ${JSON.stringify(path.slice(0, 200))} has a colon, at which the container's monitor would cut it`;
 }
 
 function invalid(what: string): OcidError {

@@ -180,7 +180,10 @@ function noSubPath(mount: Mount): OcidError {
   );
 }
 
-/** Volumes that the image declares are empty directories of the container's own, unless something is mounted there. */
+/**
+ * Volumes that the image declares are empty directories of the container's own, unless something is mounted there. What
+ * the kernel shows at /proc, /sys and /dev stays as it is: under an image's directory nothing would be masked.
+ */
 export function declaredVolumes(
   context: ServerContext,
   container: Container,
@@ -194,7 +197,7 @@ export function declaredVolumes(
       .map(path => normalize(path).replace(/(?<=.)\/$/, "")),
   );
   return [...declared]
-    .filter(path => path !== "/" && !taken.has(path))
+    .filter(path => path !== "/" && !taken.has(path) && !/^\/(proc|sys|dev)(\/|$)/.test(path))
     .map((path, at) => {
       const source = join(context.records.containerDirectory(container.id), "volumes", String(at));
       mkdirSync(source, { recursive: true, mode: 0o755 });

@@ -76,10 +76,11 @@ function toMessage(image: StoredImage): MessageInitShape<typeof ImageSchema> {
     repoTags: [...image.repoTags],
     repoDigests: [...image.repoDigests],
     size: BigInt(image.sizeBytes),
-    // The kubelet checks runAsNonRoot by it.
+    // The kubelet checks runAsNonRoot by it. A number that no id can be is told as a name: one image must not
+    // keep all others from being listed.
     ...(user === ""
       ? { uid: { value: 0n } }
-      : /^\d+$/.test(user)
+      : /^\d{1,10}$/.test(user)
         ? { uid: { value: BigInt(user) } }
         : { username: user }),
     spec: { image: image.repoDigests[0] ?? image.repoTags[0] ?? image.id },

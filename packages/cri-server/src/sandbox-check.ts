@@ -2,6 +2,7 @@ import { isIP } from "node:net";
 import { isAbsolute } from "node:path";
 import { OcidError } from "@ocid/base";
 import { NamespaceMode, type PodSandboxConfig, type PortMapping, Protocol } from "@ocid/cri-api";
+import { noColon } from "./container-check.ts";
 import { podIdMappings } from "./runtime-config/user-namespace.ts";
 
 /** Refuses a pod that cannot be what it asks for, before anything of it is made. INVALID_ARGUMENT names the field. */
@@ -15,6 +16,7 @@ export function checkSandboxConfig(config: PodSandboxConfig | undefined): PodSan
   const logs = config.logDirectory;
   if (logs !== "" && (!isAbsolute(logs) || logs.split("/").includes("..") || logs.includes("\0")))
     throw invalid(`the log directory ${JSON.stringify(logs.slice(0, 200))} should be an absolute path`);
+  if (logs.includes(":")) throw invalid(noColon(logs));
   if (config.windows) throw invalid("the sandbox's config has Windows fields; this is a Linux node");
   checkNamespaces(config);
   for (const port of config.portMappings) checkPort(port);

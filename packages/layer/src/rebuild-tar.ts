@@ -52,7 +52,8 @@ type SplitRecord =
       readonly checksum: Buffer;
     };
 
-function parseRecord(line: string, path: string): SplitRecord {
+/** @internal Exported for tests. */
+export function parseRecord(line: string, path: string): SplitRecord {
   let record: { type?: unknown; name?: unknown; name_raw?: unknown; size?: unknown; payload?: unknown };
   try {
     record = JSON.parse(line);

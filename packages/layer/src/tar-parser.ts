@@ -21,6 +21,7 @@ export interface TarSink {
 
 type State = "header" | "extension" | "sparse" | "content" | "padding" | "end";
 
+/** Of all extensions of one entry together: one after the other they would fill the memory. */
 const maxExtensionBytes = 1024 * 1024;
 const maxSparseBytes = 8 * 1024 * 1024;
 
@@ -32,6 +33,7 @@ export class TarParser {
   #missing = blockBytes;
   #collected: Buffer[] = [];
   #extension: RawHeader | undefined;
+  #extensionBytes = 0;
   #header: RawHeader | undefined;
   #pax = new Map<string, Buffer>();
   #longName: Buffer | undefined;
@@ -114,10 +116,11 @@ export class TarParser {
       throw new OcidError("DATA_LOSS", "archive is damaged: a header after a block of zeros");
     if (raw.size < 0) throw new OcidError("INVALID_ARGUMENT", "archive has an entry with a negative size");
     if ("xgLK".includes(raw.typeflag)) {
-      if (raw.size > maxExtensionBytes)
+      this.#extensionBytes += raw.size;
+      if (this.#extensionBytes > maxExtensionBytes)
         throw new OcidError(
           "RESOURCE_EXHAUSTED",
-          `archive has an extended header of ${raw.size} bytes, more than ${maxExtensionBytes}`,
+          `archive has an entry with extended headers of ${this.#extensionBytes} bytes, more than ${maxExtensionBytes}`,
         );
       this.#extension = raw;
       if (raw.size === 0) return this.#expect("header", blockBytes);
@@ -162,6 +165,7 @@ export class TarParser {
         sparse: { size: entry.sparse!.size, parts: oldSparseParts(raw.block, sparseBlocks) },
       };
     this.#pax.clear();
+    this.#extensionBytes = 0;
     this.#longName = undefined;
     this.#longLink = undefined;
     this.#entry = entry;

@@ -15,6 +15,7 @@ const maxId = 2 ** 32 - 2;
 /**
  * Who a container runs as: run_as_user or run_as_username before the image's own `user[:group]`; names are looked up in
  * the container's /etc/passwd and /etc/group. With the policy Merge the groups of the image's user count too.
+ * What is a number is that id: an image whose /etc/passwd calls root `1000` must not make 1000 root.
  */
 export async function resolveUser(
   context: LinuxContainerSecurityContext | undefined,
@@ -31,7 +32,7 @@ export async function resolveUser(
   const [imageName = "", imageGroup] = imageUser.split(":");
   const wanted = asked ?? (imageName === "" ? "0" : imageName);
   const entry = findUser(passwd, wanted);
-  const uid = entry?.uid ?? numeric(wanted, "user");
+  const uid = numeric(wanted, "user") ?? entry?.uid;
   if (uid === undefined)
     throw new OcidError(
       "FAILED_PRECONDITION",
@@ -45,7 +46,7 @@ export async function resolveUser(
   const gid =
     groupText === undefined || groupText === ""
       ? (entry?.gid ?? 0)
-      : (groupFile.find(group => group.name === groupText)?.gid ?? numeric(groupText, "group"));
+      : (numeric(groupText, "group") ?? groupFile.find(group => group.name === groupText)?.gid);
   if (gid === undefined)
     throw new OcidError(
       "FAILED_PRECONDITION",
@@ -67,15 +68,16 @@ interface PasswdEntry {
   readonly gid: number;
 }
 
+const isNumber = /^-?\d+$/;
+
 function findUser(passwd: readonly PasswdEntry[], wanted: string): PasswdEntry | undefined {
-  return (
-    passwd.find(entry => entry.name === wanted) ??
-    (/^\d+$/.test(wanted) ? passwd.find(entry => entry.uid === Number(wanted)) : undefined)
-  );
+  return isNumber.test(wanted)
+    ? passwd.find(entry => entry.uid === Number(wanted))
+    : passwd.find(entry => entry.name === wanted);
 }
 
 function numeric(text: string, what: string): number | undefined {
-  return /^-?\d+$/.test(text) ? checked(BigInt(text), what) : undefined;
+  return isNumber.test(text) ? checked(BigInt(text), what) : undefined;
 }
 
 function checked(id: bigint, what: string): number {

@@ -20,8 +20,8 @@ import { podSysctls } from "./sysctls.ts";
 
 describe("users", () => {
   const files: Record<string, string> = {
-    "/etc/passwd": "root:x:0:0::/:/bin/sh\napp:x:1000:1001::/:/bin/sh\nbroken line\n",
-    "/etc/group": "root:x:0:\nextra:x:50:app,other\n",
+    "/etc/passwd": "root:x:0:0::/:/bin/sh\n1000:x:0:0::/:/bin/sh\napp:x:1000:1001::/:/bin/sh\nbroken line\n",
+    "/etc/group": "root:x:0:\n50:x:0:\nextra:x:50:app,other\n",
   };
   const who = (context: object, imageUser = "") =>
     resolveUser(create(LinuxContainerSecurityContextSchema, context), imageUser, async path => files[path]);
@@ -31,6 +31,10 @@ describe("users", () => {
     [{}, "app", { uid: 1000, gid: 1001, groups: [1001, 50] }],
     [{}, "app:extra", { uid: 1000, gid: 50, groups: [50] }],
     [{}, "4242", { uid: 4242, gid: 0, groups: [0] }],
+    [{}, "1000:50", { uid: 1000, gid: 50, groups: [50] }],
+    [{ runAsUser: { value: 1000n } }, "", { uid: 1000, gid: 1001, groups: [1001, 50] }],
+    [{ runAsUsername: "1000" }, "", { uid: 1000, gid: 1001, groups: [1001, 50] }],
+    [{ runAsUser: { value: 7n }, runAsGroup: { value: 50n } }, "", { uid: 7, gid: 50, groups: [50] }],
     [
       { runAsUser: { value: 7n }, runAsGroup: { value: 8n }, supplementalGroups: [9n] },
       "app",
