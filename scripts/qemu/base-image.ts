@@ -26,7 +26,7 @@ const packages = [
   ...["systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "util-linux"],
   ...["linux-image-cloud-amd64", "initramfs-tools"],
   ...["runc", "crun", "conmon", "containernetworking-plugins", "iptables", "iproute2"],
-  ...["podman", "docker-registry", "busybox-static", "libcap2-bin", "openssl", "libatomic1"],
+  ...["podman", "docker-registry", "busybox-static", "libcap2-bin", "openssl", "libatomic1", "libstdc++6"],
 ];
 
 const service = `[Unit]
