@@ -111,7 +111,7 @@ Version: ${version}
 Architecture: ${architecture}
 Maintainer: The OCID authors <ocid@localhost>
 Installed-Size: ${Math.ceil(bytes / 1024)}
-Depends: runc | crun, conmon, containernetworking-plugins, iptables, libc6 (>= 2.28), libstdc++6, libgcc-s1
+Depends: runc | crun, conmon, containernetworking-plugins, iptables, libc6 (>= 2.28), libatomic1, libstdc++6, libgcc-s1
 Suggests: podman, skopeo
 Section: admin
 Priority: optional

@@ -21,6 +21,7 @@ const setups: readonly Setup[] = [
     config: `runtime.cgroup_driver = "systemd"\n`,
     tests: [
       ...core,
+      "test/e2e/lane/service.test.ts",
       "packages/host/test/cgroup.test.ts",
       "test/e2e/src/restart.test.ts",
       "test/e2e/src/user-namespace.test.ts",

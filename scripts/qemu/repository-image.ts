@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { buildDebianPackage } from "../package/debian.ts";
 import { repository } from "../run.ts";
 import { imageDirectory, makeFileSystem } from "./base-image.ts";
 import type { Plan } from "./plan.ts";
@@ -9,7 +10,7 @@ import type { Plan } from "./plan.ts";
 const notNeeded =
   /^(@biomejs|@bufbuild\+buf-|@changesets|@pnpm\+exe|pnpm@|@turbo|turbo@|typescript@|@typescript|knip@)/;
 
-/** A file system with the repository, its dependencies and the built executables, and what is to be run. */
+/** A file system with the repository, its dependencies the built executables, the package, and what is to be run. */
 export async function repositoryImage(plan: Plan): Promise<string> {
   const stage = join(imageDirectory, "stage");
   rmSync(stage, { recursive: true, force: true });
@@ -37,6 +38,7 @@ export async function repositoryImage(plan: Plan): Promise<string> {
     "node_modules/.pnpm",
     store.filter(name => !notNeeded.test(name)),
   );
+  await buildDebianPackage(stage, { compression: "none" });
   writeFileSync(join(stage, "lane-plan.json"), JSON.stringify(plan));
   const image = join(imageDirectory, "repo.ext4");
   await makeFileSystem(image, "repo", stage, "4G");

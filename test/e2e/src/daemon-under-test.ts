@@ -217,7 +217,8 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
   return daemon;
 }
 
-async function pushBusybox(directory: string, image: string): Promise<void> {
+/** Pushes an image of busybox, made in an empty directory, to a registry without TLS. */
+export async function pushBusybox(directory: string, image: string): Promise<void> {
   makeBusyboxRootfs(directory);
   await using client = createRegistryClient({ tlsVerify: false });
   await using source = await importImage(directory, {
