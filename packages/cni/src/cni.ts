@@ -150,6 +150,22 @@ export class Cni {
     });
   }
 
+  /**
+   * Gives back what the plugins keep for a sandbox of which nothing is known any more: addresses, port rules. By what was
+   * noted of it, else by the present configuration. The id is believed: it must be no other runtime's.
+   */
+  async release(sandboxId: string): Promise<void> {
+    const request = {
+      ...{ sandboxId, netnsPath: "", podName: "", podNamespace: "", podUid: "" },
+      portMappings: [],
+    };
+    await this.#locks.run(sandboxId, async () => {
+      const network = () => loadNetwork(this.#options.configDir);
+      const cached = this.#readCacheOrGuess(request);
+      await this.#undo(request, cached ?? { network: network(), runtimeConfig: {}, result: undefined });
+    });
+  }
+
   /** What cannot be read must not keep a pod for ever: it is detached by what the configuration says now. */
   #readCacheOrGuess(request: PodNetworkRequest): CachedAttachment | undefined {
     try {
