@@ -160,9 +160,13 @@ export class Cni {
       portMappings: [],
     };
     await this.#locks.run(sandboxId, async () => {
-      const network = () => loadNetwork(this.#options.configDir);
-      const cached = this.#readCacheOrGuess(request);
-      await this.#undo(request, cached ?? { network: network(), runtimeConfig: {}, result: undefined });
+      const present = () => ({
+        network: loadNetwork(this.#options.configDir),
+        // portmap removes all that has the pod's id, but only looks when it is told of a port, whichever.
+        runtimeConfig: { portMappings: [{ hostPort: 1, containerPort: 1, protocol: "tcp", hostIP: "" }] },
+        result: undefined,
+      });
+      await this.#undo(request, this.#readCacheOrGuess(request) ?? present());
     });
   }
 

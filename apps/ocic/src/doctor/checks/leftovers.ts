@@ -1,5 +1,5 @@
 import { rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { isRunning, openCgroup, signalProcess, unmount, waitForProcessEnd } from "@ocid/host";
 import type { Diagnosis } from "../finding.ts";
 import type { NodeState } from "../node-state.ts";
@@ -52,11 +52,9 @@ function mounts({ daemon, mounts: all, records, bootId }: NodeState): readonly D
         what: pinned ? `${rest.at(-1)} namespace pinned at ${target}` : `${fstype} mounted at ${target}`,
         why: `no ${place === "records" ? "container" : "pod that runs"} ${id.slice(0, 12)} needs it; it holds memory${pinned ? ", and a network's interfaces" : ""}`,
         remedy: `umount ${target}`,
+        // The directories that this leaves are taken by the daemon at its next start.
         fix() {
           while (unmount(target, { lazy: true }));
-          // What the daemon itself would remove at its start, once nothing is mounted in it.
-          if (pod === undefined && rest.length > 0)
-            rmSync(pinned ? target : dirname(target), { recursive: !pinned, force: true });
         },
       },
     ];
