@@ -17,7 +17,18 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "packages/storage": ["base", "spec", "layer", "host"],
   "packages/runtime-shim": ["base", "spec", "host"],
   "packages/cri-server": ["base", "spec", "cri-api", "streaming"],
-  "apps/ocic": ["base", "spec", "host", "streaming", "cri-api", "registry", "layer", "image-copy", "storage"],
+  "apps/ocic": [
+    "base",
+    "spec",
+    "host",
+    "streaming",
+    "cri-api",
+    "registry",
+    "layer",
+    "cni",
+    "image-copy",
+    "storage",
+  ],
 };
 
 /** Fails with every import that goes up or sideways, and every dependency that is declared so. */

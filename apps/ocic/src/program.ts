@@ -49,6 +49,8 @@ const groups: readonly CommandGroup[] = [
     commands: ["info", "events", "checkpoint", "update-runtime-config"],
     load: async () => (await import("./commands/daemon.ts")).addDaemonCommands,
   },
+  { commands: ["top"], load: async () => (await import("./commands/top.ts")).addTopCommand },
+  { commands: ["doctor"], load: async () => (await import("./commands/doctor.ts")).addDoctorCommand },
   { commands: ["version"], load: async () => (await import("./commands/version.ts")).addVersionCommand },
 ];
 

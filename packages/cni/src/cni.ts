@@ -150,6 +150,26 @@ export class Cni {
     });
   }
 
+  /**
+   * Gives back what the plugins keep for a sandbox of which nothing is known any more: addresses, port rules. By what was
+   * noted of it, else by the present configuration. The id is believed: it must be no other runtime's.
+   */
+  async release(sandboxId: string): Promise<void> {
+    const request = {
+      ...{ sandboxId, netnsPath: "", podName: "", podNamespace: "", podUid: "" },
+      portMappings: [],
+    };
+    await this.#locks.run(sandboxId, async () => {
+      const present = () => ({
+        network: loadNetwork(this.#options.configDir),
+        // portmap removes all that has the pod's id, but only looks when it is told of a port, whichever.
+        runtimeConfig: { portMappings: [{ hostPort: 1, containerPort: 1, protocol: "tcp", hostIP: "" }] },
+        result: undefined,
+      });
+      await this.#undo(request, this.#readCacheOrGuess(request) ?? present());
+    });
+  }
+
   /** What cannot be read must not keep a pod for ever: it is detached by what the configuration says now. */
   #readCacheOrGuess(request: PodNetworkRequest): CachedAttachment | undefined {
     try {
