@@ -15,6 +15,7 @@ import { type Cgroup, openCgroup, spawnProcess } from "@ocid/host";
 import type { ContainerCgroups } from "./container-cgroups.ts";
 import type { ContainerFiles, ShimFiles } from "./container-files.ts";
 import { monitorCommand } from "./monitor-command.ts";
+import { runtimeMessage } from "./runtime-message.ts";
 import type { InstalledRuntime } from "./runtimes.ts";
 import type { LaunchRequest } from "./types.ts";
 
@@ -167,7 +168,7 @@ function tail(pipe: Socket): Promise<string> {
 
 /** What the runtime said, with the code that fits. */
 function launchError(launch: LaunchRequest, text: string): OcidError {
-  const said = text.replace(/\\"/g, '"').trim().slice(0, 2000);
+  const said = runtimeMessage(text).replace(/\\"/g, '"').slice(0, 2000);
   const code =
     /no such file or directory|executable file not found|permission denied|is a directory|invalid argument/i.test(
       said,

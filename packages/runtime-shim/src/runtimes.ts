@@ -3,6 +3,7 @@ import { basename, join } from "node:path";
 import { OcidError, traced } from "@ocid/base";
 import { findExecutable, type RunResult, runProcess } from "@ocid/host";
 import { noFeatures, type RuntimeFeatures, readFeatures } from "./runtime-features.ts";
+import { runtimeMessage } from "./runtime-message.ts";
 import type { CallOptions, RuntimeConfig, RuntimeType } from "./types.ts";
 
 /** An OCI runtime that is installed here, and the directory that it keeps its state in. */
@@ -132,7 +133,7 @@ export async function runRuntime(
   const attributes = { runtime: runtime.name, container: args.at(-1) ?? "" };
   const result = await traced({ name: `runtime.${args[0]}`, attributes }, () => runProcess(request));
   if (result.code === 0) return result;
-  const said = result.stderr.toString().trim().slice(-1000) || `exit code ${result.code}`;
+  const said = runtimeMessage(result.stderr.toString()).slice(-1000) || `exit code ${result.code}`;
   throw new OcidError(
     /does not exist/i.test(said) ? "NOT_FOUND" : "INTERNAL",
     `${runtime.name} ${args[0]}: ${said}`,
