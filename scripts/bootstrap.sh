@@ -22,6 +22,8 @@ need docker-registry docker-registry
 need /bin/busybox busybox-static
 need iptables iptables
 need ip iproute2
+# The Node that the repository brings is linked with it.
+/sbin/ldconfig -p | grep -q 'libatomic\.so\.1 ' || missing="$missing libatomic1"
 if [ "${1:-}" = --tests ]; then
   need crun crun
   need runsc runsc
