@@ -20,7 +20,7 @@ export function openPodman(place: WorkPlace): Podman | undefined {
     "--storage-driver",
     "overlay",
   ];
-  const manager = ["--cgroup-manager", "cgroupfs", "--events-backend", "file"];
+  const manager = ["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file"];
   return { run: (...args) => measure(podman, [...roots, ...manager, ...args], place.env) };
 }
 

@@ -65,7 +65,8 @@ describe("locks and another program's record locks", () => {
   });
 
   test("closing another descriptor of the file does not drop it", async () => {
-    using _lock = tryLockFile(path, { mode: "write" })!;
+    // Waits for the lock's last holder, which may still be dying: it was killed a moment ago.
+    await using _lock = await lockFile(path, { mode: "write" });
     closeSync(openSync(path, "r"));
     expect(await (await foreign("write")).ask("lock")).toBe("refused");
   });

@@ -82,7 +82,7 @@ describe("podman that runs all the time", () => {
       "podman",
       [
         ...["--root", peers.root, "--runroot", peers.runRoot, "--storage-driver", "overlay"],
-        ...["--cgroup-manager", "cgroupfs", "--events-backend", "file"],
+        ...["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file"],
         ...["system", "service", "--time", "0", `unix://${socket}`],
       ],
       { stdio: "ignore" },

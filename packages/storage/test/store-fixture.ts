@@ -37,7 +37,7 @@ export function peersOn(root: string, runRoot: string): Peers {
     execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
   const podman = (args: readonly string[]) => [
     ...["--root", root, "--runroot", runRoot, "--storage-driver", "overlay"],
-    ...["--cgroup-manager", "cgroupfs", "--events-backend", "file"],
+    ...["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file"],
     ...args,
   ];
   const skopeo = (args: readonly string[]) => ["--insecure-policy", ...args];

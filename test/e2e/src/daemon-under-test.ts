@@ -186,6 +186,8 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
           join(root, "rr"),
           "--storage-driver",
           "overlay",
+          "--runtime",
+          "runc",
           "--cgroup-manager",
           "cgroupfs",
           "--events-backend",
