@@ -122,12 +122,13 @@ describe("spawnProcess", () => {
     });
     // The lowest descriptors of ours at the highest of the child, so that each could overwrite the next.
     const stdio = ["ignore", "pipe", "pipe", ...files.toReversed()] as const;
-    const script = "cat <&3; cat <&4; cat <&5; echo /proc/$$/fd/* | wc -w; readlink /proc/$$/fd/0";
+    const script = "cat <&3; cat <&4; cat <&5; ls /proc/$$/fd; readlink /proc/$$/fd/0";
     const child = spawnProcess({ path: shell, argv: ["sh", "-c", script], env: cleanEnvironment(), stdio });
     const lines = (await textOf(child.stdio[1])).trim().split("\n");
     expect(await child.exited).toEqual({ code: 0, signal: null });
     for (const fd of files) closeSync(fd);
-    expect(lines).toEqual(["two", "one", "zero", "6", "/dev/null"]);
+    // Listed by a program without a pipe: while the shell makes one, it has descriptors more for a moment.
+    expect(lines).toEqual(["two", "one", "zero", "0", "1", "2", "3", "4", "5", "/dev/null"]);
   });
 
   test("a low descriptor of ours is not overwritten before its turn", async () => {
