@@ -41,8 +41,10 @@ beforeAll(async () => {
   await daemon.images.pullImage({ image: { image: daemon.image } });
   healthy = await pod("healthy", { portMappings: [{ containerPort: 80, hostPort: 18080 }] });
   healthyContainer = await started(healthy, "c");
+  // Podman's own limits are more than a process without CAP_SYS_RESOURCE may give.
+  const limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
   podmans = daemon
-    .podman("run", "-d", "--network", "none", "--shm-size", "1m", daemon.image, "sleep", "1000")
+    .podman("run", "-d", "--network", "none", "--shm-size", "1m", ...limits, daemon.image, "sleep", "1000")
     .trim();
 });
 
