@@ -39,10 +39,12 @@ export interface ImagePortOptions {
 export function createImagePort(options: ImagePortOptions): ImagePort {
   const { store, artifacts, logger } = options;
   const flights = new SharedFlight<StoredImage>();
-  const describe = (record: ImageRecord) => describeImage(store, record, pinnedNames(options.pinned()));
+  const describe = (record: ImageRecord, pinned = pinnedNames(options.pinned())) =>
+    describeImage(store, record, pinned);
   return {
     async list() {
-      const images = await Promise.all((await store.listImages()).map(describe));
+      const pinned = pinnedNames(options.pinned());
+      const images = await Promise.all((await store.listImages()).map(record => describe(record, pinned)));
       return [...images, ...(await listArtifacts(artifacts))];
     },
     async find(reference) {
