@@ -18,6 +18,7 @@ export default defineConfig({
   ssr: { resolve: { conditions, externalConditions: conditions } },
   resolve: { conditions },
   test: {
+    globalSetup: ["./test/testkit/src/run-directory.ts"],
     projects: [
       {
         extends: true,
