@@ -1,5 +1,5 @@
 export type { InjectDevices } from "./adjust/apply.ts";
-export { Nri, type NriOptions } from "./nri.ts";
+export { Nri } from "./nri.ts";
 export type {
   ContainerEvent,
   ContainerEviction,
@@ -7,6 +7,7 @@ export type {
   CreateResult,
   NriContainer,
   NriHost,
+  NriOptions,
   NriPod,
   NriState,
   PodEvent,

@@ -6,9 +6,9 @@ import type { RuntimeSpec } from "@ocid/spec";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ContainerUpdate } from "./gen/nri_pb.js";
 import { Event } from "./gen/nri_pb.js";
-import { Nri, type NriOptions } from "./nri.ts";
+import { Nri } from "./nri.ts";
 import { connectPlugin, type PluginHandlers } from "./testing/index.ts";
-import type { NriContainer, NriPod, Wishes } from "./types.ts";
+import type { NriContainer, NriOptions, NriPod, Wishes } from "./types.ts";
 
 const spec: RuntimeSpec = {
   ociVersion: "1.0.2",

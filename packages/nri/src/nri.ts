@@ -1,49 +1,29 @@
-import type { Server, Socket } from "node:net";
-import { isOcidError, type Logger, messageOf, OcidError, Semaphore, silentLogger } from "@ocid/base";
-import type { SpawnedProcess } from "@ocid/host";
+import { isOcidError, messageOf, OcidError, Semaphore } from "@ocid/base";
 import { mergeResources, type RuntimeResources, type RuntimeSpec } from "@ocid/spec";
 import { applyAdjustment, type InjectDevices } from "./adjust/apply.ts";
 import { claimAdjustment, claimResources } from "./adjust/claim.ts";
-import { mergeAdjustments } from "./adjust/merge.ts";
 import { Owners } from "./adjust/owners.ts";
 import { WishList } from "./adjust/wishes.ts";
+import { askValidators } from "./ask-validators.ts";
 import { validateByDefault } from "./default-validator.ts";
 import { containerMessage, podMessage } from "./describe.ts";
-import type { ContainerAdjustment, ContainerUpdate as UpdateMessage } from "./gen/nri_pb.js";
-import { findPlugins, launchPlugin, pluginConfig } from "./installed-plugins.ts";
+import type { ContainerAdjustment } from "./gen/nri_pb.js";
 import type { EventMethod } from "./plugin-events.ts";
-import { PluginSession } from "./plugin-session.ts";
-import { listenForPlugins } from "./plugin-socket.ts";
+import { PluginRoster } from "./plugin-roster.ts";
+import type { PluginSession } from "./plugin-session.ts";
 import { resourcesMessage } from "./resources.ts";
 import type {
   ContainerEvent,
   CreateResult,
   NriContainer,
   NriHost,
+  NriOptions,
   NriPod,
   PodEvent,
   UpdateResult,
   ValidatorOptions,
   Wishes,
 } from "./types.ts";
-
-export interface NriOptions {
-  /** Where plugins connect; undefined lets none connect. */
-  readonly socketPath?: string | undefined;
-  /** Programs `NN-name` here are started as plugins. */
-  readonly pluginPath?: string | undefined;
-  /** `NN-name.conf` and `name.conf` here are given to plugins as their configuration. */
-  readonly pluginConfigPath?: string | undefined;
-  /** Time that a plugin has to register, and for each part of its synchronization. Default 5 s. */
-  readonly registrationTimeoutMs?: number;
-  /** Time that a plugin has for any request; one that takes longer is cut off. Default 2 s. */
-  readonly requestTimeoutMs?: number;
-  /** Adjustments that are refused whoever wants them; undefined refuses none. */
-  readonly validator?: ValidatorOptions | undefined;
-  /** Told to plugins. */
-  readonly runtime: { readonly name: string; readonly version: string };
-  readonly logger?: Logger;
-}
 
 const podMethods = {
   run: "runPodSandbox",
@@ -60,66 +40,34 @@ const containerMethods = {
   remove: "removeContainer",
 } as const satisfies Record<ContainerEvent, EventMethod>;
 
-const maxConnections = 64;
-
 /**
  * The runtime's side of the Node Resource Interface. Plugins are asked one after the other in the order of their
  * indices, about one request at a time. A plugin that answers with an error makes the request fail; one that breaks, or
  * does not answer in time, is cut off and the request goes on without it.
  */
 export class Nri implements AsyncDisposable {
-  readonly #options: NriOptions;
-  readonly #logger: Logger;
+  readonly #validator: ValidatorOptions | undefined;
+  readonly #roster: PluginRoster;
   readonly #turn = new Semaphore(1);
-  readonly #connected = new Set<PluginSession>();
-  readonly #processes = new Map<PluginSession, SpawnedProcess>();
-  #plugins: readonly PluginSession[] = [];
-  #host: NriHost | undefined;
-  #server: Server | undefined;
 
   constructor(options: NriOptions) {
-    this.#options = options;
-    this.#logger = options.logger ?? silentLogger;
+    this.#validator = options.validator;
+    this.#roster = new PluginRoster(options);
   }
 
   /** Whether anybody is to be asked about anything; while not, no other method needs to be called. */
   get active(): boolean {
-    return this.#plugins.length > 0 || this.#options.validator !== undefined;
+    return this.#roster.plugins.length > 0 || this.#validator !== undefined;
   }
 
   /** Names of the plugins that are asked, in their order. */
   get plugins(): readonly string[] {
-    return this.#plugins.map(plugin => plugin.name);
+    return this.#roster.plugins.map(plugin => plugin.name);
   }
 
-  /**
-   * Starts the installed plugins, and listens for others when those are there or have failed. A plugin that cannot be
-   * started, and a socket that another runtime serves, are lines of log.
-   */
+  /** Starts the installed plugins, then lets others connect; what cannot be done of it is a line of log. */
   async start(host: NriHost): Promise<void> {
-    this.#host = host;
-    const { pluginPath, socketPath } = this.#options;
-    const installed = pluginPath === undefined ? [] : findPlugins(pluginPath, this.#logger);
-    await Promise.all(
-      installed.map(async plugin => {
-        try {
-          const { process, trunk } = launchPlugin(plugin);
-          const session = this.#open(trunk, plugin);
-          this.#processes.set(session, process);
-          void process.exited.then(() => session.close());
-          await this.#admit(session);
-        } catch (error) {
-          this.#logger.warn("an installed plugin cannot be started", { path: plugin.path, error });
-        }
-      }),
-    );
-    if (socketPath === undefined) return;
-    try {
-      this.#server = await listenForPlugins(socketPath, socket => this.#accept(socket));
-      this.#logger.info("plugins can connect", { socket: socketPath });
-    } catch (error) {
-      this.#logger.error("plugins cannot connect", { socket: socketPath, error });
-    }
+    await this.#roster.start(host);
   }
 
   async podEvent(event: PodEvent, pod: NriPod): Promise<void> {
@@ -177,7 +125,10 @@ export class Nri implements AsyncDisposable {
           wishes.add(plugin.name, answer.update, answer.evict, container.id);
         });
       },
-      plugins => this.#validate(pod, container, { owners, adjusts, asked, wishes: wishes.wishes(), plugins }),
+      async plugins => {
+        if (this.#validator) validateByDefault(this.#validator, { pod, container, owners, plugins: asked });
+        await askValidators(plugins, pod, container, { owners, adjusts, asked, wishes: wishes.wishes() });
+      },
     );
     return { spec, ...wishes.wishes() };
   }
@@ -222,16 +173,7 @@ export class Nri implements AsyncDisposable {
 
   /** Tells plugins that the runtime goes, and ends those that it has started. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#server?.close();
-    const processes = [...this.#processes.values()];
-    await Promise.all(
-      [...this.#connected].map(async plugin => {
-        await plugin.shutdown().catch(() => {});
-        plugin.close();
-      }),
-    );
-    for (const process of processes) process.kill("SIGKILL");
-    await Promise.all(processes.map(process => process.exited));
+    await this.#roster[Symbol.asyncDispose]();
   }
 
   /** Who is asked is settled before this first gives way: a plugin that comes later knows by its synchronization. */
@@ -240,142 +182,13 @@ export class Nri implements AsyncDisposable {
     ask: (plugin: PluginSession) => Promise<unknown>,
     conclude?: (plugins: readonly PluginSession[]) => Promise<void>,
   ): Promise<void> {
-    const plugins = this.#plugins;
+    const { plugins } = this.#roster;
     if (plugins.length === 0 && !conclude) return;
     if (!conclude && !plugins.some(plugin => plugin.wants(method))) return;
     await this.#turn.run(async () => {
       for (const plugin of plugins) await ask(plugin);
       await conclude?.(plugins);
     });
-  }
-
-  async #validate(
-    pod: NriPod,
-    container: NriContainer,
-    outcome: {
-      readonly owners: Owners;
-      readonly adjusts: readonly ContainerAdjustment[];
-      readonly asked: readonly PluginSession[];
-      readonly wishes: Wishes;
-      readonly plugins: readonly PluginSession[];
-    },
-  ): Promise<void> {
-    const { owners, asked } = outcome;
-    const { validator } = this.#options;
-    if (validator) validateByDefault(validator, { pod, container, owners, plugins: asked });
-    const judges = outcome.plugins.filter(plugin => plugin.wants("validateContainerAdjustment"));
-    if (judges.length === 0) return;
-    const request = {
-      pod: podMessage(pod),
-      container: containerMessage(container),
-      adjust: mergeAdjustments(outcome.adjusts),
-      update: outcome.wishes.updates.map(({ containerId, resources, ignoreFailure }) => ({
-        containerId,
-        linux: { resources: resourcesMessage(resources) },
-        ignoreFailure,
-      })),
-      owners: owners.message(),
-      plugins: asked.map(({ base, index }) => ({ name: base, index })),
-    };
-    await Promise.all(
-      judges.map(async judge => {
-        const answer = await judge.ask("validateContainerAdjustment", request).catch(error => {
-          if (isOcidError(error, "UNIMPLEMENTED")) return { reject: false, reason: "" };
-          throw error;
-        });
-        if (!answer)
-          throw new OcidError("FAILED_PRECONDITION", `validator ${judge.name} failed; see the log`);
-        if (answer.reject)
-          throw new OcidError(
-            "FAILED_PRECONDITION",
-            `validator ${judge.name} rejected the container's adjustment: ${answer.reason.slice(0, 1024) || "it gave no reason"}`,
-          );
-      }),
-    );
-  }
-
-  #accept(socket: Socket): void {
-    if (this.#connected.size >= maxConnections) {
-      this.#logger.error("too many plugins; one more is turned away", { connected: this.#connected.size });
-      socket.destroy();
-      return;
-    }
-    const session = this.#open(socket);
-    this.#admit(session).catch(error =>
-      this.#logger.error("a plugin cannot be used", { plugin: session.name, error }),
-    );
-  }
-
-  #open(trunk: Socket, identity?: { readonly index: string; readonly base: string }): PluginSession {
-    const session = new PluginSession({
-      trunk,
-      identity,
-      runtime: this.#options.runtime,
-      registrationTimeoutMs: this.#options.registrationTimeoutMs ?? 5_000,
-      requestTimeoutMs: this.#options.requestTimeoutMs ?? 2_000,
-      logger: this.#logger,
-      onUpdate: async (plugin, { update, evict }) => {
-        this.#logger.info("plugin wants containers updated", { plugin: plugin.name, count: update.length });
-        const wishes = new WishList();
-        wishes.add(plugin.name, update, evict);
-        return await this.#fulfil(wishes.wishes());
-      },
-      onClose: plugin => {
-        this.#connected.delete(plugin);
-        this.#plugins = this.#plugins.filter(other => other !== plugin);
-        this.#processes.get(plugin)?.kill("SIGKILL");
-        this.#processes.delete(plugin);
-      },
-    });
-    this.#connected.add(session);
-    return session;
-  }
-
-  /** Makes a connection one of the plugins: those that are asked from now on wait until it knows what there is. */
-  async #admit(session: PluginSession): Promise<void> {
-    const { pluginConfigPath } = this.#options;
-    await session.configure((index, base) =>
-      pluginConfigPath === undefined ? "" : pluginConfig(pluginConfigPath, index, base),
-    );
-    const state = this.#host!.state();
-    this.#plugins = [...this.#plugins, session].sort((a, b) => Number(a.index) - Number(b.index));
-    const synchronized = this.#synchronize(session, state);
-    session.ready = synchronized.then(
-      () => {},
-      () => {},
-    );
-    await synchronized;
-    this.#logger.info("plugin synchronized", { plugin: session.name, order: this.plugins.join(" ") });
-  }
-
-  async #synchronize(session: PluginSession, state: ReturnType<NriHost["state"]>): Promise<void> {
-    try {
-      const { pods, containers } = await state;
-      const updates = await session.synchronize(pods.map(podMessage), containers.map(containerMessage));
-      const wishes = new WishList();
-      wishes.add(session.name, updates, []);
-      // Not awaited: a container that takes long to change must not keep others from being made.
-      void this.#fulfil(wishes.wishes());
-    } catch (error) {
-      session.close(
-        new OcidError("ABORTED", `cannot synchronize plugin ${session.name}: ${messageOf(error)}`),
-      );
-      throw error;
-    }
-  }
-
-  async #fulfil(wishes: Wishes): Promise<UpdateMessage[]> {
-    if (wishes.updates.length === 0 && wishes.evictions.length === 0) return [];
-    const failed = await this.#host!.fulfil(wishes);
-    return failed.map(({ containerId, resources, ignoreFailure }) => ({
-      $typeName: "nri.pkg.api.v1alpha1.ContainerUpdate",
-      containerId,
-      ignoreFailure,
-      linux: {
-        $typeName: "nri.pkg.api.v1alpha1.LinuxContainerUpdate",
-        resources: resourcesMessage(resources),
-      },
-    }));
   }
 }
 

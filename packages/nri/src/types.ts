@@ -1,3 +1,4 @@
+import type { Logger } from "@ocid/base";
 import type { RuntimeResources, RuntimeSpec } from "@ocid/spec";
 
 /** A pod, as plugins are told of it. */
@@ -114,4 +115,22 @@ export interface ValidatorOptions {
   readonly requiredPlugins?: readonly string[];
   /** Name of an annotation by which a pod goes without them: `true` of `NAME`, `NAME/pod` or `NAME/container.CONTAINER`. */
   readonly tolerateMissingAnnotation?: string;
+}
+
+export interface NriOptions {
+  /** Where plugins connect; undefined lets none connect. */
+  readonly socketPath?: string | undefined;
+  /** Programs `NN-name` here are started as plugins. */
+  readonly pluginPath?: string | undefined;
+  /** `NN-name.conf` and `name.conf` here are given to plugins as their configuration. */
+  readonly pluginConfigPath?: string | undefined;
+  /** Time that a plugin has to register, and for each part of its synchronization. Default 5 s. */
+  readonly registrationTimeoutMs?: number;
+  /** Time that a plugin has for any request; one that takes longer is cut off. Default 2 s. */
+  readonly requestTimeoutMs?: number;
+  /** Adjustments that are refused whoever wants them; undefined refuses none. */
+  readonly validator?: ValidatorOptions | undefined;
+  /** Told to plugins. */
+  readonly runtime: { readonly name: string; readonly version: string };
+  readonly logger?: Logger;
 }
