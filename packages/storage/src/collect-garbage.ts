@@ -42,6 +42,7 @@ export async function collectGarbage(parts: StoreParts, options: CollectOptions 
         const unused = unusedLayers(layers, needed, before);
         for (const id of unused) await parts.mounts.unmountLocked(context, id, { all: true });
         await layers.remove(unused);
+        parts.layerUsage.keep(new Set(parts.layers.all()));
         return { layers: unused, paths, staging };
       }),
     ),

@@ -4,7 +4,7 @@ import { syncFilesystem } from "@ocid/host";
 import type { DiffId } from "@ocid/spec";
 import { createLayerDirectory } from "./layer-directory.ts";
 import { imageLayerRow, type LayerRecord, layerIds } from "./layer-records.ts";
-import type { Staged } from "./stage-layer.ts";
+import { requireStaged, type Staged, type StagedLayer } from "./stage-layer.ts";
 import { type CallOptions, findLayer, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
 import { syncPaths } from "./write-record.ts";
 
@@ -18,17 +18,17 @@ const synced = new WeakSet<Staged>();
  */
 export async function commitLayer(
   parts: StoreParts,
-  staged: Staged,
+  layer: StagedLayer,
   below: readonly DiffId[],
-  waiting: Iterable<Staged>,
   options: CallOptions = {},
 ): Promise<LayerRecord> {
+  const staged = requireStaged(parts, layer);
   const ids = layerIds([...below, staged.diffId]);
   const id = ids.at(-1)!;
   const parent = ids.at(-2);
   const there = findLayer(parts, id);
   if (there) return there.layer;
-  if (!synced.has(staged)) await syncStaged(parts, waiting);
+  if (!synced.has(staged)) await syncStaged(parts);
   options.signal?.throwIfAborted();
   return await parts.layers.change(lockContext(parts, options), async layers => {
     const existing = layers.find(id);
@@ -43,8 +43,8 @@ export async function commitLayer(
   });
 }
 
-async function syncStaged(parts: StoreParts, waiting: Iterable<Staged>): Promise<void> {
-  const covered = [...waiting];
+async function syncStaged(parts: StoreParts): Promise<void> {
+  const covered = [...parts.staged];
   await syncFilesystem(parts.layout.root);
   for (const staged of covered) synced.add(staged);
 }

@@ -2,7 +2,6 @@ import { existsSync, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { diskUsage } from "./disk-usage.ts";
 import type { ImageRecord } from "./image-records.ts";
-import type { LayerUsage } from "./layer-usage.ts";
 import { neededLayers, unneeded } from "./remove-image.ts";
 import { type CallOptions, layerChain, type StoreParts } from "./store-parts.ts";
 
@@ -19,14 +18,13 @@ export interface ImageDiskUsage {
 
 export async function imageDiskUsage(
   parts: StoreParts,
-  usage: LayerUsage,
   options: CallOptions = {},
 ): Promise<readonly ImageDiskUsage[]> {
   const images = parts.images.list();
   const containers = parts.containers.list();
   const result: ImageDiskUsage[] = [];
   const bytesOf = async (ids: readonly string[]) => {
-    const known = await usage.of(ids, undefined, options.signal);
+    const known = await parts.layerUsage.of(ids, undefined, options.signal);
     let bytes = 0;
     for (const id of ids) bytes += (known.get(id)?.bytes ?? 0) + (await besideLayers(parts, id));
     return bytes;

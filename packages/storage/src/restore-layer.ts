@@ -4,7 +4,7 @@ import { OcidError } from "@ocid/base";
 import { syncFilesystem } from "@ocid/host";
 import { linkName, takeModeOfParent } from "./layer-directory.ts";
 import type { LayerRecord } from "./layer-records.ts";
-import type { Staged } from "./stage-layer.ts";
+import { requireStaged, type StagedLayer } from "./stage-layer.ts";
 import { type CallOptions, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
 import { syncPaths } from "./write-record.ts";
 
@@ -16,9 +16,10 @@ import { syncPaths } from "./write-record.ts";
 export async function restoreLayer(
   parts: StoreParts,
   layerId: string,
-  staged: Staged,
+  fetched: StagedLayer,
   options: CallOptions = {},
 ): Promise<LayerRecord> {
+  const staged = requireStaged(parts, fetched);
   await syncFilesystem(parts.layout.root);
   return await parts.layers.change(lockContext(parts, options), async layers => {
     const layer = layers.find(layerId);
@@ -41,6 +42,7 @@ export async function restoreLayer(
     renameSync(staged.content, diff);
     renameSync(staged.tarSplit, join(parts.layout.layers, `${layerId}.tar-split.gz`));
     await syncPaths([diff, directory, parts.layout.layers]);
+    parts.layerUsage.forget(layerId);
     return layer;
   });
 }

@@ -1,8 +1,8 @@
 import { constants, setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { messageOf } from "@ocid/base";
+import { openStore } from "./open-store.ts";
 import type { FromScrubWorker, ScrubOptions } from "./scrub-store.ts";
-import { openStore } from "./store.ts";
 
 // Checks a whole store on a thread that runs, and reads, only when nobody else wants to: on Linux this sets the
 // priority of the calling thread, and the disk's follows it (ioprio_set(2)).

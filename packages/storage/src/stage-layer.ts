@@ -66,15 +66,29 @@ export async function stageLayer(parts: StoreParts, request: StageLayerRequest):
     throw wrapError(`layer ${descriptor.digest}`, error);
   }
   const kept = undo.move();
-  return {
+  const staged: Staged = {
     applied,
     content: directory,
     tarSplit,
     diffId: applied.diffId,
     digest: applied.digest,
     size: applied.size,
-    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+    [Symbol.asyncDispose]: async () => {
+      parts.staged.delete(staged);
+      await kept.disposeAsync();
+    },
   };
+  parts.staged.add(staged);
+  return staged;
+}
+
+/** FAILED_PRECONDITION for a layer of another store, or one that was given back. */
+export function requireStaged(parts: StoreParts, layer: StagedLayer): Staged {
+  if (parts.staged.has(layer as Staged)) return layer as Staged;
+  throw new OcidError(
+    "FAILED_PRECONDITION",
+    `layer ${layer.digest} is not staged in the store ${parts.layout.root}, or was given back already`,
+  );
 }
 
 /** The pool is given to the store from outside, and layers are published by what it says. */
