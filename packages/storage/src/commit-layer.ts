@@ -4,6 +4,7 @@ import { syncFilesystem } from "@ocid/host";
 import type { DiffId } from "@ocid/spec";
 import { createLayerDirectory } from "./layer-directory.ts";
 import { imageLayerRow, type LayerRecord, layerIds } from "./layer-records.ts";
+import { imagePlace, placesOf } from "./layout.ts";
 import { requireStaged, type Staged, type StagedLayer } from "./stage-layer.ts";
 import { type CallOptions, findLayer, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
 import { syncPaths } from "./write-record.ts";
@@ -35,16 +36,17 @@ export async function commitLayer(
     if (existing) return existing;
     const above =
       parent === undefined ? undefined : { overlay: layoutOfLayer(parts, parent).overlay, id: parent };
-    return await layers.create(imageLayerRow(id, parent, staged.applied), async () => {
-      await createLayerDirectory(parts.layout, { id, parent: above, staged: staged.content });
+    const make = async () => {
+      await createLayerDirectory(imagePlace(parts.layout), { id, parent: above, staged: staged.content });
       renameSync(staged.tarSplit, join(parts.layout.layers, `${id}.tar-split.gz`));
       await syncPaths([parts.layout.layers]);
-    });
+    };
+    return await layers.create(imageLayerRow(id, parent, staged.applied), make, { ofImage: true });
   });
 }
 
 async function syncStaged(parts: StoreParts): Promise<void> {
   const covered = [...parts.staged];
-  await syncFilesystem(parts.layout.root);
+  for (const { root } of placesOf(parts.layout)) await syncFilesystem(root);
   for (const staged of covered) synced.add(staged);
 }

@@ -6,7 +6,7 @@ import { refuseForeignShapes } from "./foreign-shapes.ts";
 import { ImageRecords } from "./image-records.ts";
 import { LayerRecords } from "./layer-records.ts";
 import { LayerUsage } from "./layer-usage.ts";
-import { prepareLayout } from "./layout.ts";
+import { placesOf, prepareLayout } from "./layout.ts";
 import { Mounts } from "./mounts.ts";
 import { Store } from "./store.ts";
 import { openAdditionalStore } from "./store-parts.ts";
@@ -16,6 +16,11 @@ export interface StoreOptions {
   readonly root: string;
   /** The run root, on a file system that a reboot clears. */
   readonly runRoot: string;
+  /**
+   * A further graph root, in which images and their layers are, apart from containers: `imagestore` of storage.conf.
+   * Images that are in `root` already stay there, and are used. Default none.
+   */
+  readonly imageStore?: string | undefined;
   /** `mountopt` of storage.conf. */
   readonly mountOptions?: readonly string[] | undefined;
   /** Graph roots of further stores whose images are used but never changed: `additionalimagestores` of storage.conf. */
@@ -31,9 +36,10 @@ export interface StoreOptions {
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const { root, runRoot, mountOptions = [], logger = silentLogger } = options;
-  const layout = prepareLayout(root, runRoot);
-  refuseForeignShapes(layout);
-  const others = (options.additionalStores ?? []).filter(other => other !== layout.root);
+  const layout = prepareLayout(root, runRoot, options.imageStore);
+  const places = placesOf(layout);
+  for (const place of places) refuseForeignShapes(place);
+  const others = (options.additionalStores ?? []).filter(other => places.every(({ root }) => root !== other));
   const layers = new LayerRecords(layout, logger);
   return new Store(
     {
@@ -45,7 +51,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       mounts: new Mounts(layout, {
         options: mountOptions,
         additional: others.map(other => join(other, "overlay")),
-        hasLayer: id => layers.find(id) !== undefined,
+        overlayOf: id => layers.find(id) && layers.layoutOf(id)?.overlay,
       }),
       additional: others.map(other => openAdditionalStore(layout, other, others, mountOptions, logger)),
       pool: options.layerPool ?? createLayerPool(),

@@ -3,7 +3,7 @@ import type { DiffId } from "@ocid/spec";
 import type { BigData } from "./big-data.ts";
 import type { ImageRecord } from "./image-records.ts";
 import { layerIds } from "./layer-records.ts";
-import { takeLock } from "./store-lock.ts";
+import { takeLayersLock } from "./store-lock.ts";
 import { type CallOptions, findLayer, lockContext, type StoreParts } from "./store-parts.ts";
 
 export interface PutImageRequest {
@@ -28,7 +28,7 @@ export async function putImage(
   const context = lockContext(parts, options);
   const layerId = layerIds(request.stack).at(-1);
   // Nobody removes the layers between this look and the record that holds them.
-  using _layers = await takeLock(parts.layout.locks.layers, "read", context);
+  using _layers = await takeLayersLock(parts.layout, "read", context);
   if (layerId !== undefined && !findLayer(parts, layerId))
     throw new OcidError(
       "FAILED_PRECONDITION",

@@ -9,9 +9,9 @@ import type { FromScrubWorker, ScrubOptions } from "./scrub-store.ts";
 setPriority(0, constants.priority.PRIORITY_LOW);
 const send = (message: FromScrubWorker) => parentPort?.postMessage(message);
 
-async function scrub({ root, runRoot, additionalStores, bytesPerSecond }: ScrubOptions): Promise<void> {
+async function scrub({ bytesPerSecond, ...places }: ScrubOptions): Promise<void> {
   // Not disposed of: that would take the overlay directory's mount away, which is the owner's business.
-  const store = await openStore({ root, runRoot, additionalStores });
+  const store = await openStore(places);
   for await (const finding of store.check({ deep: true, bytesPerSecond })) send({ finding });
 }
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { OcidError, wrapError } from "@ocid/base";
 import { type AppliedLayer, findKeptPieces } from "@ocid/layer";
 import { type BlobSource, type Descriptor, type DiffId, digestHex } from "@ocid/spec";
+import { imagePlace } from "./layout.ts";
 import { partialDirectory } from "./partial-downloads.ts";
 import { openStaging, tryLockPath } from "./staging.ts";
 import type { CallOptions, StoreParts } from "./store-parts.ts";
@@ -39,7 +40,7 @@ const keepPartialBytes = 8 * 1024 * 1024;
 export async function stageLayer(parts: StoreParts, request: StageLayerRequest): Promise<Staged> {
   const { descriptor, source, diffId, onBytes, signal } = request;
   await using undo = new AsyncDisposableStack();
-  const content = undo.use(openStaging(parts.layout.contentStaging));
+  const content = undo.use(openStaging(imagePlace(parts.layout).contentStaging));
   const metadata = undo.use(openStaging(parts.layout.metadataStaging));
   using partial =
     source.kind !== "file" && descriptor.size >= keepPartialBytes

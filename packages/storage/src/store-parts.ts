@@ -63,7 +63,7 @@ export function openAdditionalStore(
       options: mountOptions,
       additional: additional.map(other => join(other, "overlay")),
       home: layout.overlay,
-      hasLayer: id => layers.find(id) !== undefined,
+      overlayOf: id => layers.find(id) && layout.overlay,
     }),
   };
 }
@@ -94,16 +94,18 @@ export function getContainer(parts: StoreParts, id: string): ContainerRecord {
   return container;
 }
 
-/** A layer with the store that has it: undefined for this one. */
-export function findLayer(
-  parts: StoreParts,
-  id: string,
-): { readonly layer: LayerRecord; readonly store: AdditionalStore | undefined } | undefined {
-  const own = parts.layers.find(id);
-  if (own) return { layer: own, store: undefined };
-  for (const store of parts.additional) {
-    const layer = store.layers.find(id);
-    if (layer) return { layer, store };
+/** A layer, where it is, and among which mounts its own are counted. */
+export interface FoundLayer {
+  readonly layer: LayerRecord;
+  readonly layout: Layout;
+  readonly mounts: Mounts;
+}
+
+/** A layer of this store, or of an additional one. */
+export function findLayer(parts: StoreParts, id: string): FoundLayer | undefined {
+  for (const { layers, layout, mounts } of [parts, ...parts.additional]) {
+    const layer = layers.find(id);
+    if (layer) return { layer, layout: layers.layoutOf(id) ?? layout, mounts };
   }
   return undefined;
 }
@@ -115,12 +117,12 @@ export function layoutOfLayer(parts: StoreParts, id: string): Layout {
     throw new OcidError("FAILED_PRECONDITION", `layer ${id} is missing from the store ${parts.layout.root}`, {
       reason: "LayerMissing",
     });
-  return found.store?.layout ?? parts.layout;
+  return found.layout;
 }
 
 /** The mounts among which a layer's is counted. */
 export function mountsOf(parts: StoreParts, layerId: string): Mounts {
-  return findLayer(parts, layerId)?.store?.mounts ?? parts.mounts;
+  return findLayer(parts, layerId)?.mounts ?? parts.mounts;
 }
 
 /** From the top layer down to the base; DATA_LOSS when one is missing. */

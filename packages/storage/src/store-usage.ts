@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { type DiskUsage, diskUsage } from "./disk-usage.ts";
+import { overlayOf } from "./image-disk-usage.ts";
 import { type CallOptions, getContainer, type StoreParts } from "./store-parts.ts";
 
 export interface StoreUsage {
@@ -12,8 +13,9 @@ export interface StoreUsage {
 export async function storeUsage(parts: StoreParts, options: CallOptions = {}): Promise<StoreUsage> {
   const { layers, images, containers, layerUsage } = parts;
   const writable = new Set(containers.list().map(container => container.layerId));
-  const ids = layers.list().flatMap(layer => (writable.has(layer.id) ? [] : [layer.id]));
-  const known = await layerUsage.of(ids, undefined, options.signal);
+  const held = new Set(containers.holders().map(container => container.layerId));
+  const ids = layers.list().flatMap(layer => (held.has(layer.id) ? [] : [layer.id]));
+  const known = await layerUsage.of(ids, overlayOf(parts), options.signal);
   const data = images.list().map(image => ({
     bytes: image.bigDataBytes,
     inodes: image.bigDataNames.length + 1,

@@ -11,6 +11,7 @@ import { findImage } from "./find-image.ts";
 import type { ImageRecord } from "./image-records.ts";
 import { type LayerRecord, layerIds } from "./layer-records.ts";
 import { openLayerTar } from "./layer-tar.ts";
+import { imagePlace } from "./layout.ts";
 import { type MountContainerOptions, mountContainer, unmountContainer } from "./mount-container.ts";
 import { imageMountPath, type MountedImage, mountImage, unmountImage } from "./mount-image.ts";
 import { type PutImageRequest, putImage } from "./put-image.ts";
@@ -37,6 +38,8 @@ import { containerUsage } from "./store-usage.ts";
 export class Store extends StoreCare implements AsyncDisposable {
   readonly root: string;
   readonly runRoot: string;
+  /** Where images are: the image store, or the graph root when they are not apart. */
+  readonly imageRoot: string;
   readonly #parts: StoreParts;
   readonly #ownsPool: boolean;
 
@@ -45,6 +48,7 @@ export class Store extends StoreCare implements AsyncDisposable {
     super(parts);
     this.root = parts.layout.root;
     this.runRoot = parts.layout.runRoot;
+    this.imageRoot = imagePlace(parts.layout).root;
     this.#parts = parts;
     this.#ownsPool = ownsPool;
   }
