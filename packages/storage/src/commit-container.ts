@@ -19,6 +19,7 @@ import type { BigData } from "./big-data.ts";
 import { commitLayer } from "./commit-layer.ts";
 import { openContainerDiff } from "./container-diff.ts";
 import type { ImageRecord } from "./image-records.ts";
+import { imagePlace } from "./layout.ts";
 import { putImage } from "./put-image.ts";
 import { readImageData } from "./read-image.ts";
 import { stageLayer } from "./stage-layer.ts";
@@ -80,7 +81,7 @@ async function spoolLayer(
   { signal }: CallOptions,
 ): Promise<SpooledLayer> {
   await using undo = new AsyncDisposableStack();
-  const staging = undo.use(openStaging(parts.layout.metadataStaging));
+  const staging = undo.use(openStaging(imagePlace(parts.layout).metadataStaging));
   const path = join(staging.path, "0-layer.tar");
   const hash = createHash("sha256");
   let size = 0;

@@ -41,7 +41,7 @@ export class Mounts {
     this.#options = options;
   }
 
-  /** Layers whose directories are not in the graph root are mounted below the run root (§H.4, and of an image store too). */
+  /** Layers whose directories are not in the graph root are mounted below the run root, as others do (§H.4). */
   pathOf(layerId: string): string {
     const { home, overlayOf } = this.#options;
     const main = this.#layout.overlay;

@@ -1,5 +1,6 @@
 import { containerLayerMark } from "./create-container.ts";
 import type { LayerRecord } from "./layer-records.ts";
+import { imagePlace } from "./layout.ts";
 import { removePartialDownloads } from "./partial-downloads.ts";
 import { settle } from "./quarantine.ts";
 import { sweepStaging } from "./staging.ts";
@@ -16,7 +17,7 @@ export async function recoverStore(parts: StoreParts, options: CallOptions): Pro
   const { layout, logger, layers, containers, mounts } = parts;
   const swept = await sweepStaging(layout);
   if (swept > 0) logger.info("removed staging directories of processes that have died", { count: swept });
-  removePartialDownloads(layout.own, Date.now() - partialMs);
+  removePartialDownloads(imagePlace(layout).own, Date.now() - partialMs);
   const context = lockContext(parts, options);
   await layers.change(context, change =>
     containers.change(context, async ({ list }) => {

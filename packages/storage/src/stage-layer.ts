@@ -40,11 +40,12 @@ const keepPartialBytes = 8 * 1024 * 1024;
 export async function stageLayer(parts: StoreParts, request: StageLayerRequest): Promise<Staged> {
   const { descriptor, source, diffId, onBytes, signal } = request;
   await using undo = new AsyncDisposableStack();
-  const content = undo.use(openStaging(imagePlace(parts.layout).contentStaging));
+  const place = imagePlace(parts.layout);
+  const content = undo.use(openStaging(place.contentStaging));
   const metadata = undo.use(openStaging(parts.layout.metadataStaging));
   using partial =
     source.kind !== "file" && descriptor.size >= keepPartialBytes
-      ? takePartial(parts.layout.own, descriptor)
+      ? takePartial(place.own, descriptor)
       : undefined;
   const directory = join(content.path, "0-addition");
   const tarSplit = join(metadata.path, "0-addition");

@@ -3,6 +3,7 @@ import { type CheckOptions, checkStore, type Finding } from "./check-store.ts";
 import { type Collected, type CollectOptions, collectGarbage } from "./collect-garbage.ts";
 import { type ImageDiskUsage, imageDiskUsage } from "./image-disk-usage.ts";
 import type { LayerRecord } from "./layer-records.ts";
+import { imagePlace } from "./layout.ts";
 import { listPartialDownloads, type PartialDownload, removePartialDownloads } from "./partial-downloads.ts";
 import {
   listQuarantine,
@@ -93,12 +94,12 @@ export class StoreCare {
 
   /** What interrupted pulls have left for the next ones to go on from. */
   partialDownloads(): readonly PartialDownload[] {
-    return listPartialDownloads(this.#parts.layout.own);
+    return listPartialDownloads(imagePlace(this.#parts.layout).own);
   }
 
   /** Removes what interrupted pulls have left and no living process is at; returns the digests of the blobs. */
   clearPartialDownloads(): readonly Digest[] {
-    return removePartialDownloads(this.#parts.layout.own, Number.POSITIVE_INFINITY);
+    return removePartialDownloads(imagePlace(this.#parts.layout).own, Number.POSITIVE_INFINITY);
   }
 
   /** For each image of this store what it takes on the disk, and what removing it would free. */

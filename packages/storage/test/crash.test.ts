@@ -120,44 +120,41 @@ describe.each<Operation>([
   { operation: "remove", before: "one-image", images: [0, 1], split: true },
   { operation: "create", before: "one-image", images: [1], split: true },
   { operation: "quarantine", before: "one-image", images: [0, 1], split: true },
-])("killed at each step of $operation (images apart: $split)", ({
-  operation,
-  before: state,
-  images,
-  damaged,
-  split = false,
-}) => {
-  const before = split ? `split-${state}` : state;
+])(
+  "killed at each step of $operation (images apart: $split)",
+  ({ operation, before: state, images, damaged, split = false }) => {
+    const before = split ? `split-${state}` : state;
 
-  beforeAll(async () => {
-    await using store = await openStore(storeAt(before));
-    if ((await store.listImages()).length + store.listQuarantine().length === 0)
-      await prepareStore(store, state, layers);
-  });
+    beforeAll(async () => {
+      await using store = await openStore(storeAt(before));
+      if ((await store.listImages()).length + store.listQuarantine().length === 0)
+        await prepareStore(store, state, layers);
+    });
 
-  test("the store is sound after it, and the repeat succeeds", { timeout: patience }, async () => {
-    reset(before);
-    const { steps } = runOperation(operation, 0, split);
-    expect(steps).toBeGreaterThan(10);
-    let runs = 0;
-    let kills = 0;
-    for (let at = first; at <= steps; at += stride) {
-      runs++;
+    test("the store is sound after it, and the repeat succeeds", { timeout: patience }, async () => {
       reset(before);
-      // Names are random, so that a run may have a step more or less than another.
-      if (runOperation(operation, at, split).killed) kills++;
-      if (damaged) runOperation(operation, 0, split);
-      await expectSound(images, split);
-      if (runs % 5 === 0) {
+      const { steps } = runOperation(operation, 0, split);
+      expect(steps).toBeGreaterThan(10);
+      let runs = 0;
+      let kills = 0;
+      for (let at = first; at <= steps; at += stride) {
+        runs++;
         reset(before);
-        runOperation(operation, at, split);
-        const { root: R, runRoot: RR } = storeAt("work");
-        peersOn(R, RR).podman("images", "-q");
-        runOperation(operation, 0, split);
+        // Names are random, so that a run may have a step more or less than another.
+        if (runOperation(operation, at, split).killed) kills++;
+        if (damaged) runOperation(operation, 0, split);
         await expectSound(images, split);
+        if (runs % 5 === 0) {
+          reset(before);
+          runOperation(operation, at, split);
+          const { root: R, runRoot: RR } = storeAt("work");
+          peersOn(R, RR).podman("images", "-q");
+          runOperation(operation, 0, split);
+          await expectSound(images, split);
+        }
       }
-    }
-    console.info(`${operation}: ${kills} kills at ${steps} steps, sound after each`);
-    expect(kills).toBeGreaterThanOrEqual(runs - 2);
-  });
-});
+      console.info(`${operation}: ${kills} kills at ${steps} steps, sound after each`);
+      expect(kills).toBeGreaterThanOrEqual(runs - 2);
+    });
+  },
+);
