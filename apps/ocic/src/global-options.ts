@@ -21,6 +21,7 @@ import { version } from "./version.ts";
 export interface GlobalOptions {
   readonly root?: string;
   readonly runroot?: string;
+  readonly imagestore?: string;
   readonly runtimeEndpoint?: string;
   readonly json?: boolean;
   readonly tlsVerify?: string | boolean;
@@ -65,6 +66,7 @@ export async function openLocalStore(options: GlobalOptions): Promise<Store> {
   return await openStore({
     root: options.root ?? conf.root,
     runRoot: options.runroot ?? conf.runRoot,
+    imageStore: options.imagestore ?? conf.imageStore,
     mountOptions: conf.mountOptions,
     additionalStores: conf.additionalStores,
     logger: warnings,

@@ -62,6 +62,7 @@ export async function createProgram(words: readonly string[]): Promise<Command> 
     .enablePositionalOptions()
     .option("--root <dir>", "the store's graph root (then images are handled without the daemon)")
     .option("--runroot <dir>", "the store's run root")
+    .option("--imagestore <dir>", "a graph root of its own for images and their layers")
     .option("--runtime-endpoint <socket>", "the daemon's socket (default /run/ocid/ocid.sock)")
     .option("--json", "answer for programs")
     .option("--tls-verify <bool>", "false accepts plain HTTP and any certificate")

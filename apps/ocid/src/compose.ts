@@ -50,6 +50,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     await openStore({
       root: config.storage.root,
       runRoot: config.storage.runroot,
+      imageStore: config.storage.imagestore || undefined,
       mountOptions: options.storage.mountOptions,
       additionalStores: options.storage.additionalStores,
       layerPool,
@@ -128,6 +129,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
       store: {
         root: store.root,
         runRoot: store.runRoot,
+        imageStore: config.storage.imagestore || undefined,
         additionalStores: options.storage.additionalStores,
         bytesPerSecond: Math.max(1, config.scrub.mib_per_second) * 2 ** 20,
       },

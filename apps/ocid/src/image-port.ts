@@ -83,10 +83,10 @@ export function createImagePort(options: ImagePortOptions): ImagePort {
     },
     async usage(more = {}) {
       const { images, containers } = await store.usage(more);
-      const at = (usage: typeof images) => [
-        { mountpoint: store.root, usedBytes: usage.bytes, inodesUsed: usage.inodes },
+      const at = (mountpoint: string, usage: typeof images) => [
+        { mountpoint, usedBytes: usage.bytes, inodesUsed: usage.inodes },
       ];
-      return { images: at(images), containers: at(containers) };
+      return { images: at(store.imageRoot, images), containers: at(store.root, containers) };
     },
   };
 }

@@ -21,7 +21,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const sources: ConfigSources = {
     flags,
     environment: process.env,
-    storage: { root: storage.root, runroot: storage.runRoot },
+    storage: { root: storage.root, runroot: storage.runRoot, imagestore: storage.imageStore ?? "" },
   };
   if (words[0] === "config") {
     const { output, exitCode } = await configCommand(words.slice(1), sources);

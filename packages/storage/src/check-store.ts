@@ -7,8 +7,9 @@ import { digestBytes } from "@ocid/spec";
 import { bigDataFile } from "./big-data.ts";
 import type { ImageRecord } from "./image-records.ts";
 import type { LayerRecord } from "./layer-records.ts";
-import { openLayerTar } from "./layer-tar.ts";
-import { takeLock } from "./store-lock.ts";
+import { openLayerTar, tarSplitOf } from "./layer-tar.ts";
+import { type Layout, placesOf } from "./layout.ts";
+import { takeLayersLock, takeLock } from "./store-lock.ts";
 import { type CallOptions, findLayer, lockContext, type StoreParts } from "./store-parts.ts";
 
 /** Something wrong in a store, as data: what kind of thing, which one, and a sentence for people. */
@@ -69,10 +70,11 @@ export async function* checkStore(
 
 async function structure(parts: StoreParts, options: CallOptions): Promise<readonly Finding[]> {
   const context = lockContext(parts, options);
-  const { layers: layersLock, images: imagesLock, containers: containersLock } = parts.layout.locks;
-  using _layers = await takeLock(layersLock, "read", context);
-  using _images = await takeLock(imagesLock, "read", context);
-  using _containers = await takeLock(containersLock, "read", context);
+  using locks = new DisposableStack();
+  locks.use(await takeLayersLock(parts.layout, "read", context));
+  for (const { locks: paths } of placesOf(parts.layout).toReversed())
+    locks.use(await takeLock(paths.images, "read", context));
+  locks.use(await takeLock(parts.layout.locks.containers, "read", context));
   const layers = parts.layers.list();
   return [
     ...layers.flatMap(layer => [...layerFindings(parts, layer)]),
@@ -90,7 +92,8 @@ async function structure(parts: StoreParts, options: CallOptions): Promise<reado
 }
 
 function* layerFindings(parts: StoreParts, { id, parentId, diffId }: LayerRecord): Generator<Finding> {
-  const directory = join(parts.layout.overlay, id);
+  const found = findLayer(parts, id)!;
+  const directory = join(found.layout.overlay, id);
   if (!existsSync(join(directory, "diff"))) {
     yield {
       kind: "layer-directory-missing",
@@ -101,7 +104,7 @@ function* layerFindings(parts: StoreParts, { id, parentId, diffId }: LayerRecord
     return;
   }
   const link = readText(join(directory, "link"));
-  const linkPath = join(parts.layout.links, link || "none");
+  const linkPath = join(found.layout.links, link || "none");
   if (
     !link ||
     !lstatSync(linkPath, { throwIfNoEntry: false })?.isSymbolicLink() ||
@@ -113,7 +116,7 @@ function* layerFindings(parts: StoreParts, { id, parentId, diffId }: LayerRecord
       message: `layer ${id} has no short link`,
       remedy: "rebuild",
     };
-  if (diffId !== undefined && !existsSync(join(parts.layout.layers, `${id}.tar-split.gz`)))
+  if (diffId !== undefined && tarSplitOf(parts, found) === undefined)
     yield {
       kind: "layer-archive-missing",
       layerId: id,
@@ -131,7 +134,7 @@ function* layerFindings(parts: StoreParts, { id, parentId, diffId }: LayerRecord
     };
     return;
   }
-  const below = join((parent.store?.layout ?? parts.layout).overlay, parentId);
+  const below = join(parent.layout.overlay, parentId);
   const lower = [`l/${readText(join(below, "link"))}`, readText(join(below, "lower"))]
     .filter(Boolean)
     .join(":");
@@ -155,7 +158,7 @@ function* imageFindings(parts: StoreParts, image: ImageRecord): Generator<Findin
       remedy: "fetch",
     };
   for (const key of image.bigDataNames) {
-    const path = join(parts.layout.images, image.id, bigDataFile(key));
+    const path = join(parts.images.directoryOf(image.id), bigDataFile(key));
     if (!statSync(path, { throwIfNoEntry: false })?.isFile())
       yield {
         kind: "image-data-missing",
@@ -198,31 +201,28 @@ const hex = /^[0-9a-f]{64}$/;
  * is named otherwise is not ours to judge. The caller holds the locks of all three.
  */
 export function unrecorded(parts: StoreParts): readonly string[] {
-  const { layout } = parts;
   const layers = new Set(parts.layers.all());
   const images = new Set(parts.images.list().map(image => image.id));
   const containers = new Set(parts.containers.list().map(container => container.id));
   const named = (directory: string, test: (name: string) => boolean) =>
     (existsSync(directory) ? readdirSync(directory) : []).filter(test).map(name => join(directory, name));
-  return [
-    ...named(layout.overlay, name => hex.test(name) && !layers.has(name)),
-    ...named(layout.layers, name => {
+  const lost = (directory: string, known: ReadonlySet<string>) =>
+    named(directory, name => {
       const id = name.replace(/\.tar-split\.gz$/, "");
-      return (hex.test(id) && !layers.has(id)) || name.startsWith(".tmp-");
-    }),
-    ...named(layout.links, name => {
-      const target = lstatSync(join(layout.links, name)).isSymbolicLink()
-        ? readlinkSync(join(layout.links, name))
-        : "";
+      return (hex.test(id) && !known.has(id)) || name.startsWith(".tmp-");
+    });
+  const ofPlace = (place: Layout) => [
+    ...named(place.overlay, name => hex.test(name) && !layers.has(name)),
+    ...lost(place.layers, layers),
+    ...named(place.links, name => {
+      const path = join(place.links, name);
+      const target = lstatSync(path).isSymbolicLink() ? readlinkSync(path) : "";
       const id = /^\.\.\/([^/]+)\/diff$/.exec(target)?.[1];
       return id !== undefined && !layers.has(id);
     }),
-    ...named(layout.images, name => (hex.test(name) && !images.has(name)) || name.startsWith(".tmp-")),
-    ...named(
-      layout.containers,
-      name => (hex.test(name) && !containers.has(name)) || name.startsWith(".tmp-"),
-    ),
+    ...lost(place.images, images),
   ];
+  return [...placesOf(parts.layout).flatMap(ofPlace), ...lost(parts.layout.containers, containers)];
 }
 
 async function content(
@@ -230,10 +230,12 @@ async function content(
   layer: LayerRecord,
   options: CheckOptions,
 ): Promise<Finding | undefined> {
+  const found = findLayer(parts, layer.id);
   if (
     layer.diffId === undefined ||
-    !existsSync(join(parts.layout.layers, `${layer.id}.tar-split.gz`)) ||
-    !existsSync(join(parts.layout.overlay, layer.id, "diff"))
+    found === undefined ||
+    tarSplitOf(parts, found) === undefined ||
+    !existsSync(join(found.layout.overlay, layer.id, "diff"))
   )
     return undefined;
   const changed = (why: string, item?: unknown): Finding => ({

@@ -1,7 +1,8 @@
 import { unrecorded } from "./check-store.ts";
-import { containerLayerMark } from "./create-container.ts";
-import type { LayerChange, LayerRecord } from "./layer-records.ts";
+import type { LayerRecord } from "./layer-records.ts";
+import { placesOf } from "./layout.ts";
 import { danglingLayers, listQuarantine, settle } from "./quarantine.ts";
+import { isContainerLayer } from "./recover-store.ts";
 import { neededLayers } from "./remove-image.ts";
 import { sweepStaging } from "./staging.ts";
 import { type CallOptions, lockContext, type StoreParts } from "./store-parts.ts";
@@ -30,7 +31,7 @@ export async function collectGarbage(parts: StoreParts, options: CollectOptions 
   const context = lockContext(parts, options);
   return await parts.layers.change(context, layers =>
     parts.images.change(context, images =>
-      parts.containers.change(context, async containers => {
+      parts.containers.change(context, async () => {
         await settle(parts, layers);
         const held = danglingLayers(parts).length > 0;
         const paths = unrecorded(parts).filter(path => !held || !isOfLayer(parts, path));
@@ -38,22 +39,19 @@ export async function collectGarbage(parts: StoreParts, options: CollectOptions 
         const before = Date.now() - (options.unusedLayersMs ?? 24 * 3600 * 1000);
         // What was only half put back from quarantine has its layers here, and no image yet.
         const quarantined = listQuarantine(parts.layout).flatMap(entry => entry.layerIds);
-        const needed = new Set([...neededLayers(images.list(), containers.list()), ...quarantined]);
-        const unused = unusedLayers(layers, needed, before);
+        const needed = new Set([...neededLayers(images.list(), parts.containers.holders()), ...quarantined]);
+        const unused = unusedLayers(parts, needed, before);
         for (const id of unused) await parts.mounts.unmountLocked(context, id, { all: true });
         await layers.remove(unused);
+        parts.layerUsage.keep(new Set(parts.layers.all()));
         return { layers: unused, paths, staging };
       }),
     ),
   );
 }
 
-function unusedLayers(
-  layers: Pick<LayerChange, "list">,
-  needed: ReadonlySet<string>,
-  beforeMs: number,
-): readonly string[] {
-  const all = layers.list();
+function unusedLayers(parts: StoreParts, needed: ReadonlySet<string>, beforeMs: number): readonly string[] {
+  const all = parts.layers.list();
   const byId = new Map(all.map(layer => [layer.id, layer]));
   const kept = new Set<string>();
   const keep = (layer: LayerRecord | undefined) => {
@@ -63,12 +61,14 @@ function unusedLayers(
     }
   };
   for (const layer of all) {
-    const disposable = layer.diffId !== undefined || layer.metadata === containerLayerMark;
+    const disposable = layer.diffId !== undefined || isContainerLayer(parts, layer);
     if (needed.has(layer.id) || !disposable || !(Date.parse(layer.created) <= beforeMs)) keep(layer);
   }
   return all.filter(layer => !kept.has(layer.id)).map(layer => layer.id);
 }
 
 function isOfLayer({ layout }: StoreParts, path: string): boolean {
-  return path.startsWith(`${layout.overlay}/`) || path.startsWith(`${layout.layers}/`);
+  return placesOf(layout).some(
+    ({ overlay, layers }) => path.startsWith(`${overlay}/`) || path.startsWith(`${layers}/`),
+  );
 }

@@ -16,9 +16,15 @@ import {
   parseManifest,
 } from "@ocid/spec";
 import type { BigData } from "./big-data.ts";
+import { commitLayer } from "./commit-layer.ts";
+import { openContainerDiff } from "./container-diff.ts";
 import type { ImageRecord } from "./image-records.ts";
+import { imagePlace } from "./layout.ts";
+import { putImage } from "./put-image.ts";
+import { readImageData } from "./read-image.ts";
+import { stageLayer } from "./stage-layer.ts";
 import { openStaging } from "./staging.ts";
-import type { CallOptions, StoreParts } from "./store-parts.ts";
+import { type CallOptions, getContainer, getImage, type StoreParts } from "./store-parts.ts";
 
 export interface CommitContainerRequest {
   /** Full names of the new image; they move here from whichever images have them. */
@@ -29,8 +35,32 @@ export interface CommitContainerRequest {
   readonly comment?: string | undefined;
 }
 
+/** Makes an image of a container: that of its own image with what it has changed as one layer more. */
+export async function commitContainer(
+  parts: StoreParts,
+  id: string,
+  request: CommitContainerRequest,
+  options: CallOptions = {},
+): Promise<ImageRecord> {
+  const container = getContainer(parts, id);
+  if (container.imageId === "")
+    throw new OcidError("FAILED_PRECONDITION", `container ${id} is of no image; import its directory`);
+  const base = getImage(parts, container.imageId);
+  await using spooled = await spoolLayer(parts, openContainerDiff(parts, container.id, options), options);
+  const image = await imageWithLayer(parts, base, spooled, request);
+  const { diffId, size, path } = spooled;
+  await using staged = await stageLayer(parts, {
+    descriptor: { mediaType: mediaTypes.ociLayer, digest: diffId, size },
+    diffId,
+    source: { kind: "file", path },
+    signal: options.signal,
+  });
+  await commitLayer(parts, staged, image.stack.slice(0, -1), options);
+  return await putImage(parts, { ...image, names: request.names }, options);
+}
+
 /** An image that is to be published, and what its topmost layer was made of. */
-export interface CommittedImage {
+interface CommittedImage {
   readonly id: string;
   readonly stack: readonly DiffId[];
   readonly created: string;
@@ -38,20 +68,20 @@ export interface CommittedImage {
 }
 
 /** A tar in a file of the store's staging. */
-export interface SpooledLayer extends AsyncDisposable {
+interface SpooledLayer extends AsyncDisposable {
   readonly path: string;
   readonly diffId: DiffId;
   readonly size: number;
 }
 
 /** Writes a layer to a file beside the store, which goes away with whoever disposes of it, or dies. */
-export async function spoolLayer(
+async function spoolLayer(
   parts: StoreParts,
   tar: AsyncIterable<Uint8Array>,
   { signal }: CallOptions,
 ): Promise<SpooledLayer> {
   await using undo = new AsyncDisposableStack();
-  const staging = undo.use(openStaging(parts.layout.metadataStaging));
+  const staging = undo.use(openStaging(imagePlace(parts.layout).metadataStaging));
   const path = join(staging.path, "0-layer.tar");
   const hash = createHash("sha256");
   let size = 0;
@@ -72,7 +102,7 @@ export async function spoolLayer(
 }
 
 /** Config and manifest of an image with one layer more; the format of the manifest stays what it was. */
-export async function imageWithLayer(
+async function imageWithLayer(
   parts: StoreParts,
   image: ImageRecord,
   layer: Pick<SpooledLayer, "diffId" | "size">,
@@ -81,10 +111,8 @@ export async function imageWithLayer(
   const created = request.created ?? new Date().toISOString();
   if (Number.isNaN(Date.parse(created)))
     throw new OcidError("INVALID_ARGUMENT", `${JSON.stringify(created)} is not a time in RFC 3339 form`);
-  const images =
-    parts.additional.find(store => image.readOnly && store.images.get(image.id))?.images ?? parts.images;
-  const oldConfig = await images.readData(image.id, `sha256:${image.id}`);
-  const { manifest, mediaType } = readManifest(await images.readData(image.id, "manifest"), image.id);
+  const oldConfig = await readImageData(parts, image.id, `sha256:${image.id}`);
+  const { manifest, mediaType } = readManifest(await readImageData(parts, image.id, "manifest"), image.id);
   const stack = [...parseImageConfig(oldConfig).rootfs.diff_ids, layer.diffId];
   const docker = isDockerType(mediaType);
   const config = extendConfig(oldConfig, stack, created, request);

@@ -4,7 +4,8 @@ import { syncFilesystem } from "@ocid/host";
 import type { DiffId } from "@ocid/spec";
 import { createLayerDirectory } from "./layer-directory.ts";
 import { imageLayerRow, type LayerRecord, layerIds } from "./layer-records.ts";
-import type { Staged } from "./stage-layer.ts";
+import { imagePlace, placesOf } from "./layout.ts";
+import { requireStaged, type Staged, type StagedLayer } from "./stage-layer.ts";
 import { type CallOptions, findLayer, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
 import { syncPaths } from "./write-record.ts";
 
@@ -18,33 +19,34 @@ const synced = new WeakSet<Staged>();
  */
 export async function commitLayer(
   parts: StoreParts,
-  staged: Staged,
+  layer: StagedLayer,
   below: readonly DiffId[],
-  waiting: Iterable<Staged>,
   options: CallOptions = {},
 ): Promise<LayerRecord> {
+  const staged = requireStaged(parts, layer);
   const ids = layerIds([...below, staged.diffId]);
   const id = ids.at(-1)!;
   const parent = ids.at(-2);
   const there = findLayer(parts, id);
   if (there) return there.layer;
-  if (!synced.has(staged)) await syncStaged(parts, waiting);
+  if (!synced.has(staged)) await syncStaged(parts);
   options.signal?.throwIfAborted();
   return await parts.layers.change(lockContext(parts, options), async layers => {
     const existing = layers.find(id);
     if (existing) return existing;
     const above =
       parent === undefined ? undefined : { overlay: layoutOfLayer(parts, parent).overlay, id: parent };
-    return await layers.create(imageLayerRow(id, parent, staged.applied), async () => {
-      await createLayerDirectory(parts.layout, { id, parent: above, staged: staged.content });
+    const make = async () => {
+      await createLayerDirectory(imagePlace(parts.layout), { id, parent: above, staged: staged.content });
       renameSync(staged.tarSplit, join(parts.layout.layers, `${id}.tar-split.gz`));
       await syncPaths([parts.layout.layers]);
-    });
+    };
+    return await layers.create(imageLayerRow(id, parent, staged.applied), make, { ofImage: true });
   });
 }
 
-async function syncStaged(parts: StoreParts, waiting: Iterable<Staged>): Promise<void> {
-  const covered = [...waiting];
-  await syncFilesystem(parts.layout.root);
+async function syncStaged(parts: StoreParts): Promise<void> {
+  const covered = [...parts.staged];
+  for (const { root } of placesOf(parts.layout)) await syncFilesystem(root);
   for (const staged of covered) synced.add(staged);
 }

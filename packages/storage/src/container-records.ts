@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Row, textOf, textsOf, withKeys } from "./go-json.ts";
 import { fromRecord, type IdMappings, toRecord } from "./id-mapping.ts";
 import type { Layout } from "./layout.ts";
-import { RecordSet } from "./record-set.ts";
+import { type RecordPlace, RecordSet } from "./record-set.ts";
 import type { LockContext } from "./store-lock.ts";
 
 /** A container of the store: a name for a writable layer on top of an image. */
@@ -37,23 +37,21 @@ const keyOrder = [
 export class ContainerRecords {
   readonly #layout: Layout;
   readonly #records: RecordSet;
+  readonly #neighbours: RecordSet | undefined;
 
   constructor(layout: Layout) {
     this.#layout = layout;
-    this.#records = new RecordSet(
-      layout.locks.containers,
-      [
-        // New ones go to the stable file: older users of the store do not read the volatile one, and would remove an
-        // image that our container stands on.
-        join(layout.containers, "containers.json"),
-        join(layout.containers, "volatile-containers.json"),
-      ],
-      layout.containers,
-    );
+    this.#records = new RecordSet(recordsOf(layout));
+    this.#neighbours = layout.imageStore && new RecordSet(recordsOf(layout.imageStore));
   }
 
   list(): readonly ContainerRecord[] {
     return this.#records.rows().map(toContainer);
+  }
+
+  /** These, and where images are apart those of whoever has the image store for a graph root: they hold images too. */
+  holders(): readonly ContainerRecord[] {
+    return [...this.list(), ...(this.#neighbours?.rows() ?? []).map(toContainer)];
   }
 
   find(id: string): ContainerRecord | undefined {
@@ -79,6 +77,13 @@ export class ContainerRecords {
       },
     });
   }
+}
+
+function recordsOf({ locks, containers }: Layout): RecordPlace {
+  // New ones go to the stable file: older users of the store do not read the volatile one, and would remove an image
+  // that our container stands on.
+  const files = ["containers.json", "volatile-containers.json"].map(name => join(containers, name));
+  return { lock: locks.containers, files, directory: containers };
 }
 
 export interface ContainerChange {

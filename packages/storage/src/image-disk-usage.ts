@@ -2,7 +2,7 @@ import { existsSync, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { diskUsage } from "./disk-usage.ts";
 import type { ImageRecord } from "./image-records.ts";
-import type { LayerUsage } from "./layer-usage.ts";
+import { placesOf } from "./layout.ts";
 import { neededLayers, unneeded } from "./remove-image.ts";
 import { type CallOptions, layerChain, type StoreParts } from "./store-parts.ts";
 
@@ -19,14 +19,13 @@ export interface ImageDiskUsage {
 
 export async function imageDiskUsage(
   parts: StoreParts,
-  usage: LayerUsage,
   options: CallOptions = {},
 ): Promise<readonly ImageDiskUsage[]> {
   const images = parts.images.list();
-  const containers = parts.containers.list();
+  const containers = parts.containers.holders();
   const result: ImageDiskUsage[] = [];
   const bytesOf = async (ids: readonly string[]) => {
-    const known = await usage.of(ids, undefined, options.signal);
+    const known = await parts.layerUsage.of(ids, overlayOf(parts), options.signal);
     let bytes = 0;
     for (const id of ids) bytes += (known.get(id)?.bytes ?? 0) + (await besideLayers(parts, id));
     return bytes;
@@ -38,7 +37,7 @@ export async function imageDiskUsage(
     const others = images.filter(other => other.id !== image.id);
     const freed =
       containerIds.length > 0 ? [] : unneeded(parts.layers, image, neededLayers(others, containers));
-    const data = await treeBytes(join(parts.layout.images, image.id));
+    const data = await treeBytes(parts.images.directoryOf(image.id));
     result.push({
       image,
       bytes: (await bytesOf(own)) + data,
@@ -49,10 +48,19 @@ export async function imageDiskUsage(
   return result;
 }
 
+/** In which overlay directory each layer of the store lies. */
+export function overlayOf(parts: StoreParts): (id: string) => string {
+  return id => (parts.layers.layoutOf(id) ?? parts.layout).overlay;
+}
+
 /** A layer's tar-split and big data. */
 async function besideLayers(parts: StoreParts, id: string): Promise<number> {
-  const split = lstatSync(join(parts.layout.layers, `${id}.tar-split.gz`), { throwIfNoEntry: false });
-  return (split?.blocks ?? 0) * 512 + (await treeBytes(join(parts.layout.layers, id)));
+  let bytes = 0;
+  for (const { layers } of placesOf(parts.layout)) {
+    const split = lstatSync(join(layers, `${id}.tar-split.gz`), { throwIfNoEntry: false });
+    bytes += (split?.blocks ?? 0) * 512 + (await treeBytes(join(layers, id)));
+  }
+  return bytes;
 }
 
 async function treeBytes(directory: string): Promise<number> {

@@ -1,10 +1,11 @@
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
 import { type Digest, digestBytes } from "@ocid/spec";
 import { type BigData, readBigData, writeBigData } from "./big-data.ts";
 import { asDigest, numberOf, objectOf, type Row, textOf, textsOf, withKeys } from "./go-json.ts";
-import type { Layout } from "./layout.ts";
+import { type Layout, placesOf } from "./layout.ts";
 import { type LockedRecords, RecordSet } from "./record-set.ts";
 import type { LockContext } from "./store-lock.ts";
 
@@ -44,14 +45,21 @@ const keyOrder = [
 
 /** images.json and the files beside it. */
 export class ImageRecords {
-  readonly #layout: Layout;
+  /** First where new images go; those that were in the graph root before stay there. */
+  readonly #places: readonly Layout[];
   readonly #records: RecordSet;
   readonly #readOnly: boolean;
 
   constructor(layout: Layout, options: { readonly readOnly?: boolean } = {}) {
-    this.#layout = layout;
+    this.#places = placesOf(layout).toReversed();
     this.#readOnly = options.readOnly ?? false;
-    this.#records = new RecordSet(layout.locks.images, [join(layout.images, "images.json")], layout.images);
+    this.#records = new RecordSet(
+      ...this.#places.map(({ locks, images }) => ({
+        lock: locks.images,
+        files: [join(images, "images.json")],
+        directory: images,
+      })),
+    );
   }
 
   /** All images, without a lock. */
@@ -68,7 +76,12 @@ export class ImageRecords {
     const image = this.get(id);
     if (!image) throw new OcidError("NOT_FOUND", `image ${id} is not in the store`);
     if (!image.bigDataNames.includes(key)) throw new OcidError("NOT_FOUND", `image ${id} has no data ${key}`);
-    return await readBigData(join(this.#layout.images, id), key, `image ${id}`);
+    return await readBigData(this.directoryOf(id), key, `image ${id}`);
+  }
+
+  /** Where an image's data is, or goes when there is none. */
+  directoryOf(id: string): string {
+    return join(this.#places[this.#records.placeOf(id) ?? 0]!.images, id);
   }
 
   /** Adds an image, or data and names to the one that has the id. The names are taken from whichever image has them. */
@@ -81,14 +94,15 @@ export class ImageRecords {
         `image ${image.id} is in the store with another top layer; remove it and pull again`,
       );
     // Files first: one without a record does no harm, a record without its files would.
-    await locked.establish();
-    for (const item of image.bigData) await writeBigData(join(this.#layout.images, image.id), item);
+    const place = this.#records.placeOf(image.id) ?? 0;
+    await locked.establish(place);
+    for (const item of image.bigData) await writeBigData(this.directoryOf(image.id), item);
     const before = existing ?? newRow(image);
     const described =
       image.metadata === undefined ? before : withKeys(before, keyOrder, { metadata: image.metadata });
     const row = named(withData(described, image.bigData), image.names);
     await locked.change(
-      other => (other["id"] === image.id ? row : unnamed(other, image.names)),
+      (other, at) => (other["id"] === image.id && at === place ? row : unnamed(other, image.names)),
       existing ? {} : { append: [row] },
     );
     return toImage(row, false);
@@ -109,25 +123,31 @@ export class ImageRecords {
       forget: id => locked.change(row => (row["id"] === id ? undefined : row)),
       insert: async row => {
         const names = textsOf(row, "names");
-        await locked.change(other => unnamed(other, names), { append: [row] });
+        const to = this.#places.findIndex(({ images }) => existsSync(join(images, row["id"] as string)));
+        await locked.change(other => unnamed(other, names), { append: [row], to: Math.max(to, 0) });
       },
       remove: async id => {
         await locked.change(row => (row["id"] === id ? undefined : row));
-        await rm(join(this.#layout.images, id), { recursive: true, force: true });
+        for (const { images } of this.#places) await rm(join(images, id), { recursive: true, force: true });
       },
     });
   }
 
-  /** Of two images with one name, which a crash or another program may leave, the later keeps it (§C.4). */
+  /**
+   * Of two images with one name, which a crash or another program may leave, the later keeps it (§C.4); one in the image
+   * store before one in the graph root.
+   */
   async #lock(context: LockContext): Promise<LockedRecords> {
     const locked = await this.#records.lock(context);
     try {
-      const owner = new Map<string, unknown>();
-      for (const row of locked.rows()) for (const name of textsOf(row, "names")) owner.set(name, row["id"]);
+      const owners = new Map<string, { readonly id: unknown; readonly place: number }>();
+      for (const [row, place] of locked.entries())
+        for (const name of textsOf(row, "names"))
+          if (place <= (owners.get(name)?.place ?? place)) owners.set(name, { id: row["id"], place });
       await locked.change(row =>
         unnamed(
           row,
-          textsOf(row, "names").filter(name => owner.get(name) !== row["id"]),
+          textsOf(row, "names").filter(name => owners.get(name)?.id !== row["id"]),
         ),
       );
       return locked;

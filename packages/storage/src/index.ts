@@ -11,18 +11,15 @@ export type { IdMappings } from "./id-mapping.ts";
 export type { ImageDiskUsage } from "./image-disk-usage.ts";
 export type { ImageRecord } from "./image-records.ts";
 export type { LayerRecord } from "./layer-records.ts";
+export type { MountedImage } from "./mount-image.ts";
+export { openStore, type StoreOptions } from "./open-store.ts";
 export type { PartialDownload } from "./partial-downloads.ts";
+export type { PutImageRequest } from "./put-image.ts";
 export type { QuarantineEntry } from "./quarantine.ts";
 export type { RemovedImage } from "./remove-image.ts";
 export { type ScrubOptions, scrubStore } from "./scrub-store.ts";
 export type { StagedLayer, StageLayerRequest } from "./stage-layer.ts";
 export { loadStorageConf, type StorageConf } from "./storage-conf.ts";
-export {
-  type MountedImage,
-  openStore,
-  type PutImageRequest,
-  Store,
-  type StoreOptions,
-  type StoreUsage,
-} from "./store.ts";
+export { Store } from "./store.ts";
 export type { CallOptions } from "./store-parts.ts";
+export type { StoreUsage } from "./store-usage.ts";

@@ -113,16 +113,21 @@ export function lowersOf(overlay: string, id: string): readonly string[] {
 }
 
 /**
- * Absolute paths that a mount of a layer stacks below its own `diff`. Layers of `overlays` (this store's overlay
- * directory, then those of additional stores) are found by their short links; missing ones are made again.
+ * Absolute paths that a mount of a layer stacks below its own `diff`. Layers of this store's overlay directories and of
+ * those of additional stores are found by their short links; this store's missing ones are made again.
  */
-export function lowerPaths(overlays: readonly string[], home: string, id: string): readonly string[] {
+export function lowerPaths(
+  { overlays, additional }: { readonly overlays: readonly string[]; readonly additional: readonly string[] },
+  home: string,
+  id: string,
+): readonly string[] {
+  const all = [...overlays, ...additional];
   const own = generations(join(home, id));
   const below = lowersOf(home, id).flatMap(link => {
-    let path = findLink(overlays, link);
+    let path = findLink(all, link);
     if (path === undefined) {
-      restoreLinks(overlays[0]!);
-      path = findLink(overlays, link);
+      for (const overlay of overlays) restoreLinks(overlay);
+      path = findLink(all, link);
     }
     if (path === undefined)
       throw new OcidError("DATA_LOSS", `layer ${id} stands on ${link}, which the store does not have`);

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Logger, messageOf } from "@ocid/base";
 import type { AppliedLayer } from "@ocid/layer";
@@ -5,7 +6,7 @@ import { type DiffId, type Digest, digestBytes, digestHex } from "@ocid/spec";
 import { asDigest, numberOf, objectOf, type Row, textOf, textsOf, withKeys } from "./go-json.ts";
 import { type IdMappings, toRecord } from "./id-mapping.ts";
 import { discardLayerFiles } from "./layer-directory.ts";
-import type { Layout } from "./layout.ts";
+import { type Layout, placesOf } from "./layout.ts";
 import { type LockedRecords, RecordSet } from "./record-set.ts";
 import type { LockContext } from "./store-lock.ts";
 import { Trash } from "./trash.ts";
@@ -63,15 +64,19 @@ export function layerIds(diffIds: readonly DiffId[]): readonly string[] {
 export class LayerRecords {
   readonly #layout: Layout;
   readonly #logger: Logger;
+  readonly #places: readonly Layout[];
   readonly #records: RecordSet;
 
   constructor(layout: Layout, logger: Logger) {
     this.#layout = layout;
     this.#logger = logger;
+    this.#places = placesOf(layout);
     this.#records = new RecordSet(
-      layout.locks.layers,
-      [join(layout.layers, "layers.json"), join(layout.layers, "volatile-layers.json")],
-      layout.overlay,
+      ...this.#places.map(({ locks, layers, overlay }) => ({
+        lock: locks.layers,
+        files: [join(layers, "layers.json"), join(layers, "volatile-layers.json")],
+        directory: overlay,
+      })),
     );
   }
 
@@ -93,6 +98,11 @@ export class LayerRecords {
     return row && !isIncomplete(row) ? toLayer(row) : undefined;
   }
 
+  /** Where the directory of a layer is, complete or not; undefined when it has no record. */
+  layoutOf(id: string): Layout | undefined {
+    return this.#places[this.#records.placeOf(id) ?? this.#places.length];
+  }
+
   /**
    * Runs `work` alone on the layers; what died half made or half removed is cleared away before. What `work` removes is
    * deleted after the lock is given back.
@@ -104,14 +114,14 @@ export class LayerRecords {
     return await work({
       find: id => this.find(id),
       list: () => this.list(),
-      create: (row, make) => this.#create(locked, trash, row, make),
+      create: (row, make, options) => this.#create(locked, trash, row, make, options),
       update: (id, change) =>
         locked.change(row => (row["id"] === id ? withKeys(row, keyOrder, change(row)) : row)),
       remove: async ids => {
         const removed = new Set(ids);
         if (removed.size === 0) return;
         await locked.change(row => (removed.has(row["id"] as string) ? incomplete(row) : row));
-        for (const id of removed) discardLayerFiles(this.#layout, id, trash);
+        for (const id of removed) this.#discard(id, trash);
         await locked.change(row => (removed.has(row["id"] as string) ? undefined : row));
       },
       row: id => locked.rows().find(row => row["id"] === id),
@@ -120,10 +130,11 @@ export class LayerRecords {
         await locked.change(row => (gone.has(row["id"]) ? undefined : row));
       },
       insert: async rows => {
-        await locked.change(other => other, { append: rows });
+        for (const to of this.#places.keys())
+          await locked.change(other => other, { append: rows.filter(row => this.#whereIs(row) === to), to });
       },
       discard: path => trash.discard(path),
-      discardFiles: id => discardLayerFiles(this.#layout, id, trash),
+      discardFiles: id => this.#discard(id, trash),
     });
   }
 
@@ -133,11 +144,16 @@ export class LayerRecords {
     trash: Trash,
     row: Row,
     make: () => Promise<void>,
+    { ofImage = false }: { readonly ofImage?: boolean } = {},
   ): Promise<LayerRecord> {
     const id = row["id"] as string;
-    discardLayerFiles(this.#layout, id, trash);
+    this.#discard(id, trash);
     const names = new Set(textsOf(row, "names"));
-    await locked.change(other => withoutNames(other, names), { append: [incomplete(row)], lasting: false });
+    await locked.change(other => withoutNames(other, names), {
+      append: [incomplete(row)],
+      to: ofImage ? this.#places.length - 1 : 0,
+      lasting: false,
+    });
     try {
       await make();
     } catch (error) {
@@ -151,7 +167,7 @@ export class LayerRecords {
   /** If this fails too, say for want of space, the record stays incomplete and the next change clears it away. */
   async #undo(locked: LockedRecords, trash: Trash, id: string): Promise<void> {
     try {
-      discardLayerFiles(this.#layout, id, trash);
+      this.#discard(id, trash);
       await locked.change(row => (row["id"] === id ? undefined : row));
     } catch (error) {
       this.#logger.warn("a layer that failed could not be cleared away yet", {
@@ -166,7 +182,8 @@ export class LayerRecords {
     for (const row of locked.rows().filter(isIncomplete)) {
       const id = row["id"] as string;
       try {
-        discardLayerFiles(this.#layout, id, trash);
+        // Only here: a layer that is incomplete in one place may be complete in the other.
+        discardLayerFiles(this.layoutOf(id)!, id, trash);
         cleared.add(id);
         this.#logger.warn("removing a layer that was left incomplete", { layer: id });
       } catch (error) {
@@ -176,7 +193,19 @@ export class LayerRecords {
         });
       }
     }
-    if (cleared.size > 0) await locked.change(row => (cleared.has(row["id"]) ? undefined : row));
+    if (cleared.size > 0)
+      await locked.change(row => (cleared.has(row["id"]) && isIncomplete(row) ? undefined : row));
+  }
+
+  /** The place of a layer that has no record: where its directory is, or that of images, which it then is of. */
+  #whereIs(row: Row): number {
+    const at = this.#places.findIndex(({ overlay }) => existsSync(join(overlay, row["id"] as string)));
+    return at === -1 ? this.#places.length - 1 : at;
+  }
+
+  /** In all places: archives of image layers are in the graph root, wherever their directories are. */
+  #discard(id: string, trash: Trash): void {
+    for (const place of this.#places) discardLayerFiles(place, id, trash);
   }
 }
 
@@ -184,8 +213,11 @@ export class LayerRecords {
 export interface LayerChange {
   find(id: string): LayerRecord | undefined;
   list(): readonly LayerRecord[];
-  /** Adds a layer, whose files `make` makes. What lies in their place is taken away; if `make` fails, what it made is. */
-  create(row: Row, make: () => Promise<void>): Promise<LayerRecord>;
+  /**
+   * Adds a layer, whose files `make` makes; `ofImage`: where images go. What lies in their place is taken away; if
+   * `make` fails, what it made is.
+   */
+  create(row: Row, make: () => Promise<void>, options?: { readonly ofImage?: boolean }): Promise<LayerRecord>;
   /** Sets some keys of a layer's record. */
   update(id: string, change: (row: Row) => Row): Promise<void>;
   remove(ids: readonly string[]): Promise<void>;
@@ -193,7 +225,7 @@ export interface LayerChange {
   row(id: string): Row | undefined;
   /** Takes the records away, and leaves the files. */
   forget(ids: readonly string[]): Promise<void>;
-  /** Adds records whose files are there: after a crash all of them, or none. */
+  /** Adds records whose files are there, each where they are: after a crash all that are in one place, or none. */
   insert(rows: readonly Row[]): Promise<void>;
   /** Takes a path away, to be deleted after the lock is given back. */
   discard(path: string): void;

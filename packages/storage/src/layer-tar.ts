@@ -4,7 +4,15 @@ import { promisify } from "node:util";
 import { OcidError, wrapError } from "@ocid/base";
 import { errnoOf, openInRoot } from "@ocid/host";
 import { rebuildTar } from "@ocid/layer";
-import { type CallOptions, findLayer, layerChain, type StoreParts } from "./store-parts.ts";
+import { placesOf } from "./layout.ts";
+import {
+  type CallOptions,
+  type FoundLayer,
+  findLayer,
+  layerChain,
+  layoutOfLayer,
+  type StoreParts,
+} from "./store-parts.ts";
 
 const readAsync = promisify(read);
 const chunkBytes = 256 * 1024;
@@ -16,24 +24,33 @@ export function openLayerTar(
   options: CallOptions = {},
 ): AsyncIterable<Uint8Array> {
   const found = findLayer(parts, layerId);
-  const layout = found?.store?.layout ?? parts.layout;
-  const tarSplitPath = join(layout.layers, `${layerId}.tar-split.gz`);
-  if (!found || !existsSync(tarSplitPath))
+  const tarSplitPath = found && tarSplitOf(parts, found);
+  if (tarSplitPath === undefined)
     throw new OcidError(
       "NOT_FOUND",
       `layer ${layerId} has no tar-split in the store ${parts.layout.root}, so its archive cannot be rebuilt`,
     );
   // A file that the archive has but the layer has not can be in a layer below: the writer found it there unchanged.
-  const diffs = layerChain(parts, layerId).map(layer => {
-    const owner = findLayer(parts, layer.id)?.store?.layout ?? parts.layout;
-    return join(owner.overlay, layer.id, "diff");
-  });
+  const diffs = layerChain(parts, layerId).map(({ id }) =>
+    join(layoutOfLayer(parts, id).overlay, id, "diff"),
+  );
   const tar = rebuildTar({
     tarSplitPath,
     openFile: (name, size) => readInside(diffs, name, size),
     signal: options.signal,
   });
   return namingTheLayer(tar, layerId, options);
+}
+
+/**
+ * Where a layer's tar-split is, if it has one. Of an image store's layers it is in the graph root, unless they were
+ * stored there while that was one itself.
+ */
+export function tarSplitOf(parts: StoreParts, { layer, layout }: FoundLayer): string | undefined {
+  const isOwn = placesOf(parts.layout).includes(layout);
+  return (isOwn ? [parts.layout, layout] : [layout])
+    .map(({ layers }) => join(layers, `${layer.id}.tar-split.gz`))
+    .find(path => existsSync(path));
 }
 
 async function* namingTheLayer(

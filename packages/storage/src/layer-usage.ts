@@ -9,19 +9,17 @@ import { writeRecord } from "./write-record.ts";
  * may be deleted at any time.
  */
 export class LayerUsage {
-  readonly #layout: Layout;
   readonly #path: string;
   #known: Map<string, DiskUsage> | undefined;
 
   constructor(layout: Layout) {
-    this.#layout = layout;
     this.#path = join(layout.own, "layer-usage.json");
   }
 
   /** By layer id; `overlayOf` says in which overlay directory each lies. */
   async of(
     ids: readonly string[],
-    overlayOf: (id: string) => string = () => this.#layout.overlay,
+    overlayOf: (id: string) => string,
     signal?: AbortSignal,
   ): Promise<ReadonlyMap<string, DiskUsage>> {
     this.#known ??= readKnown(this.#path);

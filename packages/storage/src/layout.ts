@@ -6,6 +6,8 @@ import { OcidError } from "@ocid/base";
 export interface Layout {
   readonly root: string;
   readonly runRoot: string;
+  /** Where images and their layers go instead (`imagestore` of storage.conf); undefined when they go here too. */
+  readonly imageStore: Layout | undefined;
   readonly overlay: string;
   readonly links: string;
   readonly layers: string;
@@ -28,8 +30,8 @@ export interface Layout {
 }
 
 /** Makes the store's directories where they are missing and resolves their real paths, on which mounts and locks depend. */
-export function prepareLayout(root: string, runRoot: string): Layout {
-  for (const path of [root, runRoot]) {
+export function prepareLayout(root: string, runRoot: string, imageStore?: string): Layout {
+  for (const path of [root, runRoot, ...(imageStore === undefined ? [] : [imageStore])]) {
     if (/[:,\\\n]/.test(path))
       throw new OcidError(
         "INVALID_ARGUMENT",
@@ -37,13 +39,29 @@ export function prepareLayout(root: string, runRoot: string): Layout {
       );
     makeDirectory(path, 0o711);
   }
-  const layout = layoutOf(realpathSync(root), realpathSync(runRoot));
-  // Roots of user namespaces pass through on the way to their root file systems, but may not look around.
-  makeDirectory(layout.overlay, 0o711);
-  makeDirectory(layout.links, 0o755);
-  for (const path of [layout.layers, layout.images, layout.containers, layout.mountRecords])
-    makeDirectory(path, 0o700);
+  const layout = layoutOf(
+    realpathSync(root),
+    realpathSync(runRoot),
+    imageStore === undefined ? undefined : realpathSync(imageStore),
+  );
+  for (const { overlay, links, layers, images } of placesOf(layout)) {
+    // Roots of user namespaces pass through on the way to their root file systems, but may not look around.
+    makeDirectory(overlay, 0o711);
+    makeDirectory(links, 0o755);
+    for (const path of [layers, images]) makeDirectory(path, 0o700);
+  }
+  for (const path of [layout.containers, layout.mountRecords]) makeDirectory(path, 0o700);
   return layout;
+}
+
+/** The graph root, and the image store where there is one: the order of their locks. */
+export function placesOf(layout: Layout): readonly Layout[] {
+  return layout.imageStore === undefined ? [layout] : [layout, layout.imageStore];
+}
+
+/** Where new images and their layers go. */
+export function imagePlace(layout: Layout): Layout {
+  return layout.imageStore ?? layout;
 }
 
 /** Directories that are there keep the mode that somebody gave them. */
@@ -51,7 +69,8 @@ function makeDirectory(path: string, mode: number): void {
   if (mkdirSync(path, { recursive: true, mode: 0o700 }) !== undefined) chmodSync(path, mode);
 }
 
-export function layoutOf(root: string, runRoot: string): Layout {
+/** An image store that is the graph root is none. */
+export function layoutOf(root: string, runRoot: string, imageStore?: string): Layout {
   const overlay = join(root, "overlay");
   const layers = join(root, "overlay-layers");
   const images = join(root, "overlay-images");
@@ -60,6 +79,7 @@ export function layoutOf(root: string, runRoot: string): Layout {
   return {
     root,
     runRoot,
+    imageStore: imageStore === undefined || imageStore === root ? undefined : layoutOf(imageStore, runRoot),
     overlay,
     links: join(overlay, "l"),
     layers,

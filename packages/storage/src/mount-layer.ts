@@ -8,9 +8,11 @@ export interface MountLayerRequest {
   readonly id: string;
   readonly target: string;
   readonly readOnly: boolean;
-  /** The overlay directory that has the layer, and those in which layers below it may be. */
+  /** The overlay directory that has the layer. */
   readonly home: string;
+  /** The store's own overlay directories, and those of additional stores: layers below it may be in any. */
   readonly overlays: readonly string[];
+  readonly additional: readonly string[];
   /** `mountopt` of storage.conf. */
   readonly options: readonly string[];
   /**
@@ -42,7 +44,7 @@ export function mountLayer(request: MountLayerRequest): void {
   if (!existsSync(diff))
     throw new OcidError("DATA_LOSS", `layer ${id} has lost its directory ${diff}; repair the store`);
   mkdirSync(target, { recursive: true, mode: 0o700 });
-  using lowers = mapLowers(request, lowerPaths(request.overlays, home, id));
+  using lowers = mapLowers(request, lowerPaths(request, home, id));
   const options = request.options.filter(
     option =>
       option !== "" &&
@@ -67,7 +69,7 @@ export function mountLayer(request: MountLayerRequest): void {
  * are only needed until the overlay is mounted (§D.2).
  */
 function mapLowers(
-  { home, id, overlays, userNamespace }: MountLayerRequest,
+  { home, id, overlays, additional, userNamespace }: MountLayerRequest,
   paths: readonly string[],
 ): Disposable & { readonly paths: readonly string[] } {
   const clones = new DisposableStack();
@@ -76,7 +78,7 @@ function mapLowers(
   clones.defer(() => rmSync(directory, { recursive: true, force: true }));
   try {
     let mapped = paths;
-    for (const [at, overlay] of overlays.entries()) {
+    for (const [at, overlay] of [...overlays, ...additional].entries()) {
       if (!paths.some(path => path.startsWith(`${overlay}/`))) continue;
       const target = join(directory, String(at));
       mkdirSync(target, { recursive: true, mode: 0o700 });

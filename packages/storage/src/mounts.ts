@@ -2,10 +2,10 @@ import { join } from "node:path";
 import { OcidError } from "@ocid/base";
 import { bindMount, isMountPoint, listMounts, makePrivate, unmount } from "@ocid/host";
 import { numberOf, type Row, textOf } from "./go-json.ts";
-import type { Layout } from "./layout.ts";
+import { type Layout, placesOf } from "./layout.ts";
 import { mountLayer } from "./mount-layer.ts";
 import { RecordSet } from "./record-set.ts";
-import { type LockContext, takeLock } from "./store-lock.ts";
+import { type LockContext, takeLayersLock, takeLock } from "./store-lock.ts";
 
 export interface MountsOptions {
   /** `mountopt` of storage.conf. */
@@ -17,8 +17,8 @@ export interface MountsOptions {
    * a file of our own, because the other programs forget counts of layers that are not in the main store.
    */
   readonly home?: string;
-  /** Whether a layer is in the store that `home` belongs to; asked under the layers' lock. */
-  readonly hasLayer: (layerId: string) => boolean;
+  /** The overlay directory that has a layer of the store; undefined when the store has none. */
+  readonly overlayOf: (layerId: string) => string | undefined;
 }
 
 /**
@@ -34,13 +34,19 @@ export class Mounts {
   constructor(layout: Layout, options: MountsOptions) {
     const records = options.home === undefined ? layout.mountRecords : join(layout.runRoot, "ocid");
     this.#layout = layout;
-    this.#records = new RecordSet(join(records, "mountpoints.lock"), [join(records, "mountpoints.json")]);
+    this.#records = new RecordSet({
+      lock: join(records, "mountpoints.lock"),
+      files: [join(records, "mountpoints.json")],
+    });
     this.#options = options;
   }
 
+  /** Layers whose directories are not in the graph root are mounted below the run root, as others do (§H.4). */
   pathOf(layerId: string): string {
-    return this.#options.home === undefined
-      ? join(this.#layout.overlay, layerId, "merged")
+    const { home, overlayOf } = this.#options;
+    const main = this.#layout.overlay;
+    return (home ?? overlayOf(layerId) ?? main) === main
+      ? join(main, layerId, "merged")
       : join(this.#layout.runRoot, "overlay", layerId, "merged");
   }
 
@@ -67,9 +73,10 @@ export class Mounts {
   ): Promise<string> {
     using _storage = await takeLock(this.#layout.locks.storage, "write", context);
     this.#prepareHome();
-    using _layers = await takeLock(this.#layout.locks.layers, "write", context);
+    using _layers = await takeLayersLock(this.#layout, "write", context);
     using locked = await this.#records.lock(context);
-    if (!this.#options.hasLayer(layerId))
+    const home = this.#options.overlayOf(layerId);
+    if (home === undefined)
       throw new OcidError(
         "FAILED_PRECONDITION",
         `layer ${layerId} cannot be mounted: it has been removed from the store meanwhile`,
@@ -85,8 +92,9 @@ export class Mounts {
         id: layerId,
         target: path,
         readOnly: options.readOnly,
-        home: this.#options.home ?? this.#layout.overlay,
-        overlays: [this.#layout.overlay, ...this.#options.additional],
+        home,
+        overlays: placesOf(this.#layout).map(({ overlay }) => overlay),
+        additional: this.#options.additional,
         options: this.#options.options,
         plainChanges: options.plainChanges ?? false,
         userNamespace: options.userNamespace,
@@ -108,7 +116,7 @@ export class Mounts {
     options: { readonly all?: boolean } = {},
   ): Promise<boolean> {
     if (this.#find(layerId) === undefined && !isMountPoint(this.pathOf(layerId))) return false;
-    using _layers = await takeLock(this.#layout.locks.layers, "write", context);
+    using _layers = await takeLayersLock(this.#layout, "write", context);
     return await this.unmountLocked(context, layerId, options);
   }
 
@@ -140,7 +148,7 @@ export class Mounts {
   async releaseHome(context: LockContext): Promise<void> {
     if (!isMountPoint(this.#layout.overlay)) return;
     using lock = await takeLock(this.#layout.locks.storage, "write", context);
-    using _layers = await takeLock(this.#layout.locks.layers, "write", context);
+    using _layers = await takeLayersLock(this.#layout, "write", context);
     if (this.#records.rows().some((row: Row) => (numberOf(row, "count") ?? 0) > 0)) return;
     if (listMounts().some(entry => entry.target.startsWith(`${this.#layout.overlay}/`))) return;
     lock.touch();

@@ -6,7 +6,7 @@ import { OcidError } from "@ocid/base";
 import { withoutMountsBelow } from "@ocid/host";
 import { isId, type Row } from "./go-json.ts";
 import type { LayerChange } from "./layer-records.ts";
-import type { Layout } from "./layout.ts";
+import { type Layout, placesOf } from "./layout.ts";
 import { neededLayers, refuseInUse, unneeded } from "./remove-image.ts";
 import { type CallOptions, getImage, lockContext, type StoreParts } from "./store-parts.ts";
 import { syncPaths, writeRecord } from "./write-record.ts";
@@ -48,7 +48,7 @@ export async function quarantineImage(
   const context = lockContext(parts, options);
   return await parts.layers.change(context, layers =>
     parts.images.change(context, images =>
-      parts.containers.change(context, async containers => {
+      parts.containers.change(context, async () => {
         await settle(parts, layers);
         const image = getImage(parts, imageId);
         if (image.readOnly)
@@ -56,9 +56,9 @@ export async function quarantineImage(
             "FAILED_PRECONDITION",
             `image ${imageId} is in an additional store, which is only read`,
           );
-        refuseInUse(parts, image.names[0] ?? image.id, image, containers.list());
+        refuseInUse(parts, image.names[0] ?? image.id, image);
         const others = images.list().filter(other => other.id !== image.id);
-        const ids = unneeded(layers, image, neededLayers(others, containers.list()));
+        const ids = unneeded(layers, image, neededLayers(others, parts.containers.holders()));
         return await setAside(parts, layers, {
           reason,
           image: images.row(image.id),
@@ -82,14 +82,14 @@ export async function quarantineUnrecorded(
   const context = lockContext(parts, options);
   return await parts.layers.change(context, layers =>
     parts.images.change(context, () =>
-      parts.containers.change(context, async containers => {
+      parts.containers.change(context, async () => {
         await settle(parts, layers);
         if (danglingLayers(parts).length === 0) return undefined;
-        const known = new Set([...parts.layers.all(), ...containers.list().map(({ layerId }) => layerId)]);
-        const ids = readdirSync(parts.layout.overlay).filter(
-          name => /^[0-9a-f]{64}$/.test(name) && !known.has(name),
-        );
-        return ids.length === 0 ? undefined : await setAside(parts, layers, { reason, layerIds: ids });
+        const held = parts.containers.holders().map(({ layerId }) => layerId);
+        const known = new Set([...parts.layers.all(), ...held]);
+        const names = placesOf(parts.layout).flatMap(({ overlay }) => readdirSync(overlay));
+        const ids = new Set(names.filter(name => /^[0-9a-f]{64}$/.test(name) && !known.has(name)));
+        return ids.size === 0 ? undefined : await setAside(parts, layers, { reason, layerIds: [...ids] });
       }),
     ),
   );
@@ -98,12 +98,15 @@ export async function quarantineUnrecorded(
 /** Layers that a record names, that have no record themselves, and whose directory is there. */
 export function danglingLayers(parts: StoreParts): readonly string[] {
   const named = [
-    ...neededLayers(parts.images.list(), parts.containers.list()),
+    ...neededLayers(parts.images.list(), parts.containers.holders()),
     ...parts.layers.list().flatMap(layer => layer.parentId ?? []),
   ];
   const known = new Set(parts.layers.all());
   return [...new Set(named)].filter(
-    id => isId(id) && !known.has(id) && existsSync(join(parts.layout.overlay, id)),
+    id =>
+      isId(id) &&
+      !known.has(id) &&
+      placesOf(parts.layout).some(({ overlay }) => existsSync(join(overlay, id))),
   );
 }
 
@@ -137,11 +140,13 @@ export async function restoreQuarantined(
       await writeKept(layout, id, { ...kept, restoring: true });
       const back = kept.layers.filter(layer => layers.row(layer.id) === undefined);
       for (const layer of back) moveLayer(layout, id, layer.id, "out");
-      if (image) move(layout, [[join("ocid/quarantine", id, "image"), imagePath(image["id"] as string)]]);
-      await syncPaths([layout.overlay, layout.links, layout.layers, layout.images]);
+      if (image) moveImage(layout, id, image["id"] as string, "out");
+      await syncPaths(
+        placesOf(layout).flatMap(place => [place.overlay, place.links, place.layers, place.images]),
+      );
       await layers.insert(back.flatMap(layer => (layer.record ? [layer.record] : [])));
       if (image) await images.insert(image);
-      await rm(join(placeOf(layout), id), { recursive: true, force: true });
+      await removeEntry(layout, id);
       return describe(id, kept);
     }),
   );
@@ -150,7 +155,7 @@ export async function restoreQuarantined(
 /** Deletes what is in quarantine for good. */
 export async function removeQuarantined(parts: StoreParts, id: string): Promise<QuarantineEntry> {
   const kept = getKept(parts.layout, id);
-  await rm(join(placeOf(parts.layout), id), { recursive: true, force: true });
+  await removeEntry(parts.layout, id);
   return describe(id, kept);
 }
 
@@ -166,12 +171,11 @@ export async function settle(parts: StoreParts, layers: LayerChange): Promise<vo
     const imageIsBack =
       kept.image === undefined || parts.images.get(kept.image["id"] as string) !== undefined;
     if (kept.restoring && kept.layers.every(layer => isBack(layer) || !layer.record) && imageIsBack) {
-      await rm(join(placeOf(layout), id), { recursive: true, force: true });
+      await removeEntry(layout, id);
       continue;
     }
     for (const layer of kept.layers) if (!isBack(layer)) moveLayer(layout, id, layer.id, "in");
-    if (kept.image && !imageIsBack)
-      move(layout, [[imagePath(kept.image["id"] as string), join("ocid/quarantine", id, "image")]]);
+    if (kept.image && !imageIsBack) moveImage(layout, id, kept.image["id"] as string, "in");
     if (kept.restoring) await writeKept(layout, id, { ...kept, restoring: false });
   }
 }
@@ -197,16 +201,25 @@ async function setAside(
   await what.forget?.();
   await layers.forget(what.layerIds);
   for (const layer of what.layerIds) moveLayer(layout, id, layer, "in");
-  if (what.image)
-    move(layout, [[imagePath(what.image["id"] as string), join("ocid/quarantine", id, "image")]]);
-  await syncPaths([layout.overlay, layout.layers, layout.images, join(placeOf(layout), id)]);
+  if (what.image) moveImage(layout, id, what.image["id"] as string, "in");
+  await syncPaths(
+    placesOf(layout).flatMap(place => [place.overlay, place.layers, place.images, join(placeOf(place), id)]),
+  );
   return describe(id, kept);
 }
 
-const imagePath = (imageId: string) => join("overlay-images", imageId);
+/** Whatever is moved stays on the file system where it is: of a store whose images are apart, each place has its part of the entry. */
+function moveImage(layout: Layout, entry: string, imageId: string, way: "in" | "out"): void {
+  for (const place of placesOf(layout))
+    move(place, [[join("overlay-images", imageId), join("ocid/quarantine", entry, "image")]], way);
+}
+
+function moveLayer(layout: Layout, entry: string, layerId: string, way: "in" | "out"): void {
+  for (const place of placesOf(layout)) movePart(place, entry, layerId, way);
+}
 
 /** A layer's directory, tar-split and data, each beside the others of the entry; its short link is made from `link`. */
-function moveLayer(layout: Layout, entry: string, layerId: string, way: "in" | "out"): void {
+function movePart(layout: Layout, entry: string, layerId: string, way: "in" | "out"): void {
   const aside = join("ocid/quarantine", entry, "layers", layerId);
   const pairs: (readonly [string, string])[] = [
     [join("overlay", layerId), join(aside, "overlay")],
@@ -215,7 +228,7 @@ function moveLayer(layout: Layout, entry: string, layerId: string, way: "in" | "
   ];
   mkdirSync(join(layout.root, aside), { recursive: true, mode: 0o700 });
   if (way === "in") rmSync(linkOf(layout, join(layout.overlay, layerId)) ?? "", { force: true });
-  move(layout, way === "in" ? pairs : pairs.map(([from, to]) => [to, from]));
+  move(layout, pairs, way);
   const link = way === "out" ? linkOf(layout, join(layout.overlay, layerId)) : undefined;
   if (link !== undefined && !existsSync(link)) {
     rmSync(link, { force: true });
@@ -229,18 +242,27 @@ function linkOf(layout: Layout, directory: string): string | undefined {
   return /^[A-Za-z0-9]+$/.test(link) ? join(layout.links, link) : undefined;
 }
 
-/** Renames paths below the root; what is not there, or was moved already, is passed over. */
-function move(layout: Layout, pairs: readonly (readonly [string, string])[]): void {
+/** Renames paths of the store to those in quarantine, or back; what is not there, or was moved already, is passed over. */
+function move(layout: Layout, pairs: readonly (readonly [string, string])[], way: "in" | "out"): void {
   withoutMountsBelow(layout.root, root => {
-    for (const [from, to] of pairs)
+    for (const [store, aside] of pairs) {
+      const [from, to] = way === "in" ? [store, aside] : [aside, store];
       if (existsSync(join(root, from)) && !existsSync(join(root, to)))
         renameSync(join(root, from), join(root, to));
+    }
   });
+}
+
+/** The part that has the note goes last: while that is there, the rest can be removed by whoever asks again. */
+async function removeEntry(layout: Layout, id: string): Promise<void> {
+  for (const place of placesOf(layout).toReversed())
+    await rm(join(placeOf(place), id), { recursive: true, force: true });
 }
 
 async function writeKept(layout: Layout, id: string, kept: Kept): Promise<void> {
   await writeRecord(join(placeOf(layout), id, "entry.json"), JSON.stringify(kept), { lasting: true });
-  await syncPaths([placeOf(layout), layout.own]);
+  for (const place of placesOf(layout)) mkdirSync(join(placeOf(place), id), { recursive: true, mode: 0o700 });
+  await syncPaths(placesOf(layout).flatMap(place => [placeOf(place), place.own]));
 }
 
 function readKept(layout: Layout, id: string): Kept | undefined {

@@ -2,7 +2,8 @@ import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, symlink
 import { join } from "node:path";
 import { linkName } from "./layer-directory.ts";
 import type { LayerRecord } from "./layer-records.ts";
-import { type CallOptions, findLayer, lockContext, type StoreParts } from "./store-parts.ts";
+import { type Layout, placesOf } from "./layout.ts";
+import { type CallOptions, findLayer, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
 import { syncPaths, writeRecord } from "./write-record.ts";
 
 /**
@@ -13,29 +14,29 @@ export async function rebuildLinks(parts: StoreParts, options: CallOptions = {})
   return await parts.layers.change(lockContext(parts, options), async layers => {
     const mended: string[] = [];
     for (const layer of parentsFirst(layers.list())) {
-      const directory = join(parts.layout.overlay, layer.id);
-      if (!existsSync(join(directory, "diff"))) continue;
-      const linked = await rebuildLink(parts, layer.id);
-      const lowered = await rebuildLower(parts, layer);
+      const layout = layoutOfLayer(parts, layer.id);
+      if (!existsSync(join(layout.overlay, layer.id, "diff"))) continue;
+      const linked = await rebuildLink(layout, layer.id);
+      const lowered = await rebuildLower(parts, layout, layer);
       if (linked || lowered) mended.push(layer.id);
     }
-    if (mended.length > 0) await syncPaths([parts.layout.links]);
+    if (mended.length > 0) await syncPaths(placesOf(parts.layout).map(({ links }) => links));
     return mended;
   });
 }
 
-async function rebuildLink(parts: StoreParts, id: string): Promise<boolean> {
-  const file = join(parts.layout.overlay, id, "link");
+async function rebuildLink({ overlay, links }: Layout, id: string): Promise<boolean> {
+  const file = join(overlay, id, "link");
   const noted = existsSync(file) ? readFileSync(file, "utf8").trim() : "";
   if (/^[A-Za-z0-9]+$/.test(noted)) {
-    const path = join(parts.layout.links, noted);
+    const path = join(links, noted);
     if (lstatSync(path, { throwIfNoEntry: false })) return false;
     symlinkSync(`../${id}/diff`, path);
     return true;
   }
-  const found = readdirSync(parts.layout.links).find(name => pointsTo(join(parts.layout.links, name), id));
+  const found = readdirSync(links).find(name => pointsTo(join(links, name), id));
   const link = found ?? linkName();
-  if (!found) symlinkSync(`../${id}/diff`, join(parts.layout.links, link));
+  if (!found) symlinkSync(`../${id}/diff`, join(links, link));
   await writeRecord(file, link, { lasting: true });
   return true;
 }
@@ -44,13 +45,17 @@ function pointsTo(path: string, id: string): boolean {
   return lstatSync(path).isSymbolicLink() && readlinkSync(path) === `../${id}/diff`;
 }
 
-async function rebuildLower(parts: StoreParts, { id, parentId }: LayerRecord): Promise<boolean> {
+async function rebuildLower(
+  parts: StoreParts,
+  { overlay }: Layout,
+  { id, parentId }: LayerRecord,
+): Promise<boolean> {
   const parent = parentId === undefined ? undefined : findLayer(parts, parentId);
   if (!parent) return false;
-  const below = join((parent.store?.layout ?? parts.layout).overlay, parent.layer.id);
+  const below = join(parent.layout.overlay, parent.layer.id);
   const read = (path: string) => (existsSync(path) ? readFileSync(path, "utf8").trim() : "");
   const lower = [`l/${read(join(below, "link"))}`, read(join(below, "lower"))].filter(Boolean).join(":");
-  const path = join(parts.layout.overlay, id, "lower");
+  const path = join(overlay, id, "lower");
   if (read(path) === lower) return false;
   await writeRecord(path, lower, { lasting: true });
   return true;

@@ -28,18 +28,18 @@ async function append(set: RecordSet, id: string) {
 
 describe("record files", () => {
   test("hold what was appended, compact, private, and with a fresh token", async () => {
-    await append(new RecordSet(lockPath, [path]), "a");
+    await append(new RecordSet({ lock: lockPath, files: [path] }), "a");
     expect(readFileSync(path, "utf8")).toBe('[{"id":"a"}]');
     expect(statSync(path).mode & 0o777).toBe(0o600);
     const token = readFileSync(lockPath);
     expect(token.byteLength).toBe(64);
-    await append(new RecordSet(lockPath, [path]), "b");
+    await append(new RecordSet({ lock: lockPath, files: [path] }), "b");
     expect(readFileSync(lockPath).equals(token)).toBe(false);
     expect(readdirSync(directory).sort()).toEqual(["x.json", "x.lock"]);
   });
 
   test("are not written when nothing changes", async () => {
-    const set = new RecordSet(lockPath, [path]);
+    const set = new RecordSet({ lock: lockPath, files: [path] });
     await append(set, "a");
     const token = readFileSync(lockPath);
     using locked = await set.lock(context);
@@ -48,14 +48,14 @@ describe("record files", () => {
   });
 
   test("are read again when another program has replaced them", async () => {
-    const set = new RecordSet(lockPath, [path]);
+    const set = new RecordSet({ lock: lockPath, files: [path] });
     await append(set, "a");
     writeFileSync(path, '[{"id":"a"},{"id":"b"}]');
     expect(set.rows().map(row => row["id"])).toEqual(["a", "b"]);
   });
 
   test("are read again under the lock by the token alone", async () => {
-    const set = new RecordSet(lockPath, [path]);
+    const set = new RecordSet({ lock: lockPath, files: [path] });
     await append(set, "a");
     set.rows();
     const { atimeMs, mtimeMs } = statSync(path);
@@ -71,7 +71,7 @@ describe("record files", () => {
   test("change in the file in which they are; of two with one id the first counts", async () => {
     writeFileSync(path, '[{"id":"a"}]');
     writeFileSync(second, '[{"id":"v"},{"id":"a","twin":true}]');
-    const set = new RecordSet(lockPath, [path, second]);
+    const set = new RecordSet({ lock: lockPath, files: [path, second] });
     expect(set.rows()).toEqual([{ id: "a" }, { id: "v" }]);
     using locked = await set.lock(context);
     await locked.change(row => (row["id"] === "v" ? { ...row, seen: true } : row));
@@ -80,14 +80,19 @@ describe("record files", () => {
   });
 
   test("are changed by one at a time, and none is lost", async () => {
-    const sets = [new RecordSet(lockPath, [path]), new RecordSet(lockPath, [path])];
+    const sets = [
+      new RecordSet({ lock: lockPath, files: [path] }),
+      new RecordSet({ lock: lockPath, files: [path] }),
+    ];
     await Promise.all(Array.from({ length: 20 }, (_, at) => append(sets[at % 2]!, `r${at}`)));
     expect(JSON.parse(readFileSync(path, "utf8"))).toHaveLength(20);
   });
 
   test("that cannot be read are kept", async () => {
     writeFileSync(path, "[{");
-    await expect(append(new RecordSet(lockPath, [path]), "a")).rejects.toMatchObject({ code: "DATA_LOSS" });
+    await expect(append(new RecordSet({ lock: lockPath, files: [path] }), "a")).rejects.toMatchObject({
+      code: "DATA_LOSS",
+    });
     expect(readFileSync(path, "utf8")).toBe("[{");
   });
 });

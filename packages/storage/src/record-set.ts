@@ -1,104 +1,139 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { OcidError, wrapError } from "@ocid/base";
 import { parseRows, type Row, toGoJson } from "./go-json.ts";
-import { type LockContext, takeLock } from "./store-lock.ts";
+import { type LockContext, type StoreLock, takeLock } from "./store-lock.ts";
 import { writeRecord } from "./write-record.ts";
 
+/** Where records lie. */
+export interface RecordPlace {
+  /** The lock that guards them. */
+  readonly lock: string;
+  /** The first is where new records go. */
+  readonly files: readonly string[];
+  /** In it is what they are records of, each by its id: when that is there and they are not, they were lost. */
+  readonly directory?: string;
+}
+
+interface Place {
+  readonly lock: string;
+  readonly files: readonly RecordFile[];
+  readonly directory: string | undefined;
+}
+
 /**
- * The record files that one lock guards: layers.json and its volatile sister, images.json, and so on. Reading takes no
- * lock: it sees what was renamed into place, and parses again only when the file is another one.
+ * Record files and the lock that guards them: layers.json and its volatile sister, images.json, and so on; of a store
+ * whose images are apart, in two places. Reading takes no lock: it sees what was renamed into place, and parses again
+ * only when the file is another one.
  */
 export class RecordSet {
-  readonly #lockPath: string;
-  readonly #files: readonly RecordFile[];
-  readonly #directory: string | undefined;
+  readonly #places: readonly Place[];
   #token: string | undefined;
 
-  /**
-   * The first of `paths` is where new records go. In `directory` is what they are records of, each by its id: when that
-   * is there and they are not, they were lost.
-   */
-  constructor(lockPath: string, paths: readonly string[], directory?: string) {
-    this.#lockPath = lockPath;
-    this.#files = paths.map(path => new RecordFile(path));
-    this.#directory = directory;
+  /** Locks are taken in the order of the places, and each tells of a change in any. */
+  constructor(...places: readonly RecordPlace[]) {
+    this.#places = places.map(({ lock, files, directory }) => ({
+      lock,
+      files: files.map(path => new RecordFile(path)),
+      directory,
+    }));
   }
 
   /** All records; of those with the same id the first. Not to be changed. */
   rows(): readonly Row[] {
-    const all = this.#files.flatMap(file => file.read());
+    const all = this.#files().flatMap(file => file.read());
     const ids = new Set<unknown>();
     return all.filter(row => !ids.has(row["id"]) && ids.add(row["id"]));
   }
 
-  /**
-   * Whether the files are missing or empty, as a power cut leaves them, while what they are records of is there. Every
-   * program writes the record, or `[]`, before the directory.
-   */
-  #lost(): boolean {
-    const directory = this.#directory;
-    if (directory === undefined || this.#files.some(file => file.hasContent())) return false;
-    return existsSync(directory) && readdirSync(directory).some(name => /^[0-9a-f]{64}$/.test(name));
+  /** The number of the place that a record of `rows` is from; undefined when there is none with the id. */
+  placeOf(id: string): number | undefined {
+    const at = this.#places.findIndex(place =>
+      place.files.some(file => file.read().some(row => row["id"] === id)),
+    );
+    return at === -1 ? undefined : at;
   }
 
   /** DATA_LOSS when the records were lost: nothing is written in their place. */
   async lock(context: LockContext): Promise<LockedRecords> {
-    const lock = await takeLock(this.#lockPath, "write", context);
-    try {
-      const token = lock.token();
-      if (token !== this.#token) for (const file of this.#files) file.forget();
-      this.#token = token;
-      if (this.#lost()) throw this.#lostError();
-    } catch (error) {
-      lock[Symbol.dispose]();
-      throw error;
-    }
+    using undo = new DisposableStack();
+    const locks: StoreLock[] = [];
+    for (const { lock } of this.#places) locks.push(undo.use(await takeLock(lock, "write", context)));
+    const tokens = () => locks.map(lock => lock.token()).join();
+    const token = tokens();
+    if (token !== this.#token) for (const file of this.#files()) file.forget();
+    this.#token = token;
+    const lost = this.#places.find(hasLostRecords);
+    if (lost) throw lostError(lost);
+    const held = undo.move();
     let touched = false;
     const write = async (file: RecordFile, rows: readonly Row[], lasting: boolean) => {
-      if (!touched) lock.touch();
+      if (!touched) for (const lock of locks) lock.touch();
       touched = true;
-      this.#token = lock.token();
+      this.#token = tokens();
       await file.write(rows, lasting);
     };
     return {
       rows: () => this.rows(),
-      establish: async () => {
-        if (!this.#files.some(file => file.hasContent())) await write(this.#files[0]!, [], true);
+      entries: () =>
+        this.#places.flatMap(({ files }, place) =>
+          files.flatMap(file => file.read().map(row => [row, place] as const)),
+        ),
+      establish: async (place = 0) => {
+        const { files } = this.#places[place]!;
+        if (!files.some(file => file.hasContent())) await write(files[0]!, [], true);
       },
-      change: async (change, { append = [], lasting = true } = {}) => {
-        for (const [at, file] of this.#files.entries()) {
-          const before = file.read();
-          const after: Row[] = before.flatMap<Row>(row => change(row) ?? []);
-          if (at === 0) after.push(...append);
-          if (after.length === before.length && after.every((row, at) => row === before[at])) continue;
-          await write(file, after, lasting);
+      change: async (change, { append = [], to = 0, lasting = true } = {}) => {
+        for (const [place, { files }] of this.#places.entries()) {
+          for (const [at, file] of files.entries()) {
+            const before = file.read();
+            const after: Row[] = before.flatMap<Row>(row => change(row, place) ?? []);
+            if (place === to && at === 0) after.push(...append);
+            if (after.length === before.length && after.every((row, at) => row === before[at])) continue;
+            await write(file, after, lasting);
+          }
         }
       },
-      [Symbol.dispose]: () => lock[Symbol.dispose](),
+      [Symbol.dispose]: () => held.dispose(),
     };
   }
 
-  #lostError(): OcidError {
-    return new OcidError(
-      "DATA_LOSS",
-      `${this.#files[0]!.path} is missing or empty while ${this.#directory} is not; restore it from a backup, or write [] into it to give up what is there; nothing was changed`,
-      { reason: "RecordsLost" },
-    );
+  #files(): readonly RecordFile[] {
+    return this.#places.flatMap(place => place.files);
   }
+}
+
+/**
+ * Whether the files are missing or empty, as a power cut leaves them, while what they are records of is there. Every
+ * program writes the record, or `[]`, before the directory.
+ */
+function hasLostRecords({ directory, files }: Place): boolean {
+  if (directory === undefined || files.some(file => file.hasContent())) return false;
+  return existsSync(directory) && readdirSync(directory).some(name => /^[0-9a-f]{64}$/.test(name));
+}
+
+function lostError({ directory, files }: Place): OcidError {
+  return new OcidError(
+    "DATA_LOSS",
+    `${files[0]!.path} is missing or empty while ${directory} is not; restore it from a backup, or write [] into it to give up what is there; nothing was changed`,
+    { reason: "RecordsLost" },
+  );
 }
 
 /** Records that nobody else changes until this is disposed of. */
 export interface LockedRecords extends Disposable {
   rows(): readonly Row[];
-  /** Makes the file, without records, where there is none: before a directory whose record comes after it. */
-  establish(): Promise<void>;
+  /** The records of every place, each with its place's number. */
+  entries(): readonly (readonly [Row, number])[];
+  /** Makes a place's file, without records, where there is none: before a directory whose record comes after it. */
+  establish(place?: number): Promise<void>;
   /**
-   * Gives each record to `change`, which returns it as it was, another in its place, or undefined to remove it. With
-   * `lasting` false the change need not outlive a power cut by itself.
+   * Gives each record, with the number of its place, to `change`, which returns it as it was, another in its place, or
+   * undefined to remove it. What is appended goes to the place `to`, by default the first. With `lasting` false the
+   * change need not outlive a power cut by itself.
    */
   change(
-    change: (row: Row) => Row | undefined,
-    options?: { readonly append?: readonly Row[]; readonly lasting?: boolean },
+    change: (row: Row, place: number) => Row | undefined,
+    options?: { readonly append?: readonly Row[]; readonly to?: number; readonly lasting?: boolean },
   ): Promise<void>;
 }
 

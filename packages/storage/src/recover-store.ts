@@ -1,4 +1,6 @@
 import { containerLayerMark } from "./create-container.ts";
+import type { LayerRecord } from "./layer-records.ts";
+import { imagePlace } from "./layout.ts";
 import { removePartialDownloads } from "./partial-downloads.ts";
 import { settle } from "./quarantine.ts";
 import { sweepStaging } from "./staging.ts";
@@ -15,15 +17,13 @@ export async function recoverStore(parts: StoreParts, options: CallOptions): Pro
   const { layout, logger, layers, containers, mounts } = parts;
   const swept = await sweepStaging(layout);
   if (swept > 0) logger.info("removed staging directories of processes that have died", { count: swept });
-  removePartialDownloads(layout.own, Date.now() - partialMs);
+  removePartialDownloads(imagePlace(layout).own, Date.now() - partialMs);
   const context = lockContext(parts, options);
   await layers.change(context, change =>
     containers.change(context, async ({ list }) => {
       await settle(parts, change);
       const used = new Set(list().map(container => container.layerId));
-      const orphans = change
-        .list()
-        .filter(layer => layer.metadata === containerLayerMark && !used.has(layer.id));
+      const orphans = change.list().filter(layer => isContainerLayer(parts, layer) && !used.has(layer.id));
       for (const { id } of orphans) {
         logger.info("removing a writable layer without a container", { layer: id });
         await mounts.unmountLocked(context, id, { all: true });
@@ -31,4 +31,9 @@ export async function recoverStore(parts: StoreParts, options: CallOptions): Pro
       await change.remove(orphans.map(layer => layer.id));
     }),
   );
+}
+
+/** Whether a layer was made for a container of ours here; those in an image store are of whoever has it for a graph root. */
+export function isContainerLayer({ layers, layout }: StoreParts, { id, metadata }: LayerRecord): boolean {
+  return metadata === containerLayerMark && layers.layoutOf(id) === layout;
 }

@@ -22,15 +22,15 @@ export async function removeImage(
   const context = lockContext(parts, options);
   return await parts.layers.change(context, layers =>
     parts.images.change(context, images =>
-      parts.containers.change(context, async containers => {
+      parts.containers.change(context, async () => {
         const image = findImage(images.list(), reference);
         if (!image) {
           refuseReadOnly(parts, reference);
           return { removedLayers: [] };
         }
-        refuseInUse(parts, reference, image, containers.list());
+        refuseInUse(parts, reference, image);
         await images.remove(image.id);
-        const needed = neededLayers(images.list(), containers.list());
+        const needed = neededLayers(images.list(), parts.containers.holders());
         const removedLayers = unneeded(layers, image, needed);
         for (const id of removedLayers) await parts.mounts.unmountLocked(context, id, { all: true });
         await layers.remove(removedLayers);
@@ -50,13 +50,8 @@ function refuseReadOnly(parts: StoreParts, reference: string): void {
 }
 
 /** FAILED_PRECONDITION names the containers and mounts that use an image. */
-export function refuseInUse(
-  parts: StoreParts,
-  reference: string,
-  image: ImageRecord,
-  containers: readonly ContainerRecord[],
-): void {
-  const users = containers.filter(container => container.imageId === image.id);
+export function refuseInUse(parts: StoreParts, reference: string, image: ImageRecord): void {
+  const users = parts.containers.holders().filter(container => container.imageId === image.id);
   if (users.length > 0)
     throw new OcidError(
       "FAILED_PRECONDITION",

@@ -4,7 +4,8 @@ import { OcidError } from "@ocid/base";
 import { syncFilesystem } from "@ocid/host";
 import { linkName, takeModeOfParent } from "./layer-directory.ts";
 import type { LayerRecord } from "./layer-records.ts";
-import type { Staged } from "./stage-layer.ts";
+import { placesOf } from "./layout.ts";
+import { requireStaged, type StagedLayer } from "./stage-layer.ts";
 import { type CallOptions, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
 import { syncPaths } from "./write-record.ts";
 
@@ -16,10 +17,11 @@ import { syncPaths } from "./write-record.ts";
 export async function restoreLayer(
   parts: StoreParts,
   layerId: string,
-  staged: Staged,
+  fetched: StagedLayer,
   options: CallOptions = {},
 ): Promise<LayerRecord> {
-  await syncFilesystem(parts.layout.root);
+  const staged = requireStaged(parts, fetched);
+  for (const { root } of placesOf(parts.layout)) await syncFilesystem(root);
   return await parts.layers.change(lockContext(parts, options), async layers => {
     const layer = layers.find(layerId);
     if (!layer) throw new OcidError("NOT_FOUND", `layer ${layerId} is not in the store ${parts.layout.root}`);
@@ -28,7 +30,7 @@ export async function restoreLayer(
         "DATA_LOSS",
         `layer ${layerId} should be ${layer.diffId}, but what was fetched is ${staged.diffId}`,
       );
-    const directory = join(parts.layout.overlay, layerId);
+    const directory = join(layoutOfLayer(parts, layerId).overlay, layerId);
     for (const name of ["", "work", "merged", ...(layer.parentId === undefined ? ["empty"] : [])])
       mkdirSync(join(directory, name), { recursive: true, mode: 0o700 });
     const diff = join(directory, "diff");
@@ -41,6 +43,7 @@ export async function restoreLayer(
     renameSync(staged.content, diff);
     renameSync(staged.tarSplit, join(parts.layout.layers, `${layerId}.tar-split.gz`));
     await syncPaths([diff, directory, parts.layout.layers]);
+    parts.layerUsage.forget(layerId);
     return layer;
   });
 }

@@ -5,6 +5,7 @@ import type { Finding } from "./check-store.ts";
 export interface ScrubOptions {
   readonly root: string;
   readonly runRoot: string;
+  readonly imageStore?: string | undefined;
   readonly additionalStores?: readonly string[] | undefined;
   /** At most so many bytes are read in a second. */
   readonly bytesPerSecond: number;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { OcidError, wrapError } from "@ocid/base";
 import { type AppliedLayer, findKeptPieces } from "@ocid/layer";
 import { type BlobSource, type Descriptor, type DiffId, digestHex } from "@ocid/spec";
+import { imagePlace } from "./layout.ts";
 import { partialDirectory } from "./partial-downloads.ts";
 import { openStaging, tryLockPath } from "./staging.ts";
 import type { CallOptions, StoreParts } from "./store-parts.ts";
@@ -39,11 +40,12 @@ const keepPartialBytes = 8 * 1024 * 1024;
 export async function stageLayer(parts: StoreParts, request: StageLayerRequest): Promise<Staged> {
   const { descriptor, source, diffId, onBytes, signal } = request;
   await using undo = new AsyncDisposableStack();
-  const content = undo.use(openStaging(parts.layout.contentStaging));
+  const place = imagePlace(parts.layout);
+  const content = undo.use(openStaging(place.contentStaging));
   const metadata = undo.use(openStaging(parts.layout.metadataStaging));
   using partial =
     source.kind !== "file" && descriptor.size >= keepPartialBytes
-      ? takePartial(parts.layout.own, descriptor)
+      ? takePartial(place.own, descriptor)
       : undefined;
   const directory = join(content.path, "0-addition");
   const tarSplit = join(metadata.path, "0-addition");
@@ -66,15 +68,29 @@ export async function stageLayer(parts: StoreParts, request: StageLayerRequest):
     throw wrapError(`layer ${descriptor.digest}`, error);
   }
   const kept = undo.move();
-  return {
+  const staged: Staged = {
     applied,
     content: directory,
     tarSplit,
     diffId: applied.diffId,
     digest: applied.digest,
     size: applied.size,
-    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+    [Symbol.asyncDispose]: async () => {
+      parts.staged.delete(staged);
+      await kept.disposeAsync();
+    },
   };
+  parts.staged.add(staged);
+  return staged;
+}
+
+/** FAILED_PRECONDITION for a layer of another store, or one that was given back. */
+export function requireStaged(parts: StoreParts, layer: StagedLayer): Staged {
+  if (parts.staged.has(layer as Staged)) return layer as Staged;
+  throw new OcidError(
+    "FAILED_PRECONDITION",
+    `layer ${layer.digest} is not staged in the store ${parts.layout.root}, or was given back already`,
+  );
 }
 
 /** The pool is given to the store from outside, and layers are published by what it says. */

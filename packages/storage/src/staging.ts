@@ -3,7 +3,7 @@ import { existsSync, fstatSync, mkdirSync, readdirSync, rmSync, statSync } from 
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type FileLock, tryLockFile } from "@ocid/host";
-import type { Layout } from "./layout.ts";
+import { type Layout, placesOf } from "./layout.ts";
 
 /** A directory beside the store's own; others see from the lock of its name that it is in use (§D.7). */
 export interface StagingDirectory extends AsyncDisposable {
@@ -32,7 +32,10 @@ export function openStaging(parent: string): StagingDirectory {
 
 /** Removes what processes that have died left in staging; returns how many directories that were. */
 export async function sweepStaging(layout: Layout): Promise<number> {
-  return (await sweep(layout.contentStaging)) + (await sweep(layout.metadataStaging));
+  let removed = 0;
+  for (const { contentStaging, metadataStaging } of placesOf(layout))
+    removed += (await sweep(contentStaging)) + (await sweep(metadataStaging));
+  return removed;
 }
 
 async function sweep(parent: string): Promise<number> {

@@ -21,6 +21,7 @@ describe("storage.conf", () => {
 driver = "overlay"
 graphroot = "/g/$NAME"
 runroot = "/r"
+imagestore = "/images/$NAME"
 [storage.options]
 additionalimagestores = ["/a", "/b"]
 mountopt = "ro"
@@ -32,6 +33,7 @@ mountopt = "nodev,metacopy=on"
     expect(conf).toEqual({
       root: "/g/x",
       runRoot: "/r",
+      imageStore: "/images/x",
       mountOptions: ["nodev", "metacopy=on"],
       additionalStores: ["/a", "/b"],
       file,
@@ -45,11 +47,17 @@ mountopt = "nodev,metacopy=on"
     expect(conf).toMatchObject({ mountOptions: ["metacopy=on"], additionalStores: ["/c", "/d"] });
   });
 
+  test("the driver's option imagestore is a further store to read, not where images go", () => {
+    const conf = load('[storage]\nimagestore = "/images"', {
+      STORAGE_OPTS: "overlay.imagestore=/a,overlay.imagestore=/b",
+    });
+    expect(conf).toMatchObject({ imageStore: "/images", additionalStores: ["/a", "/b"] });
+  });
+
   test.each([
     ['[storage]\ndriver = "vfs"', {}, /driver vfs/],
     ['[storage]\ndriver = "overlay"', { STORAGE_DRIVER: "btrfs" }, /driver btrfs/],
     ['[storage.options.overlay]\nmount_program = "/usr/bin/fuse-overlayfs"', {}, /mount_program/],
-    ['[storage]\nimagestore = "/x"', {}, /imagestore/],
     ["", { STORAGE_OPTS: "overlay.force_mask=shared" }, /force_mask/],
     ['[storage.options.overlay]\nsize = "10G"', {}, /size/],
   ])("refuses %j %j", (text, env, message) => {
@@ -61,6 +69,8 @@ mountopt = "nodev,metacopy=on"
   test.each([
     ["[storage", /storage\.conf/],
     ['[storage]\ngraphroot = "relative"', /graphroot.*relative/],
+    ['[storage]\nimagestore = "relative"', /imagestore.*relative/],
+    ['[storage]\ngraphroot = "/same"\nimagestore = "/same"', /imagestore.*another.*\/same/],
   ])("names the mistake in %j", (text, message) => {
     expect(() => load(text)).toThrow(message);
   });

@@ -8,6 +8,8 @@ import { parse } from "smol-toml";
 export interface StorageConf {
   readonly root: string;
   readonly runRoot: string;
+  /** `imagestore`: where images and their layers are, apart from containers. */
+  readonly imageStore: string | undefined;
   /** `mountopt`, split. */
   readonly mountOptions: readonly string[];
   /** `additionalimagestores`: graph roots that are only read. */
@@ -27,7 +29,7 @@ const refused = ["mount_program", "force_mask", "use_composefs", "size", "inodes
 /**
  * Loads storage.conf (containers-storage.conf(5)): `CONTAINERS_STORAGE_CONF` alone if set, else the first of the
  * system's files, never merged; then `STORAGE_DRIVER`, and `STORAGE_OPTS` in place of all options. UNIMPLEMENTED names
- * what would shape the store differently: another driver, `mount_program`, `force_mask`, `use_composefs`, `imagestore`;
+ * what would shape the store differently: another driver, `mount_program`, `force_mask`, `use_composefs`;
  * and the quotas `size` and `inodes`.
  */
 export function loadStorageConf(env: Environment = process.env): StorageConf {
@@ -40,23 +42,31 @@ export function loadStorageConf(env: Environment = process.env): StorageConf {
       `storage driver ${driver} is not supported (${file ?? "STORAGE_DRIVER"}); set driver = "overlay"`,
     );
   const options = env["STORAGE_OPTS"] ? fromEnvironment(env["STORAGE_OPTS"]) : fromTable(table);
-  const imageStore = text(table, "imagestore") ?? options.imagestore;
   const unknown = refused.find(key => options[key] !== undefined && options[key] !== "false");
-  if (unknown !== undefined || imageStore)
+  if (unknown !== undefined)
     throw new OcidError(
       "UNIMPLEMENTED",
-      `storage option ${unknown ?? "imagestore"} is not supported (${env["STORAGE_OPTS"] ? "STORAGE_OPTS" : file}); remove it or use another store`,
+      `storage option ${unknown} is not supported (${env["STORAGE_OPTS"] ? "STORAGE_OPTS" : file}); remove it or use another store`,
     );
   const uid = process.getuid?.() ?? 0;
   const defaults =
     uid === 0
       ? { root: "/var/lib/containers/storage", runRoot: "/run/containers/storage" }
       : rootless(env, uid);
+  const root = expand(text(table, "graphroot"), env, "graphroot") ?? defaults.root;
+  const imageStore = expand(text(table, "imagestore"), env, "imagestore");
+  if (imageStore === root)
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `storage.conf: imagestore should be another directory than graphroot ${root}, or not set`,
+    );
   return {
-    root: expand(text(table, "graphroot"), env, "graphroot") ?? defaults.root,
+    root,
     runRoot: expand(text(table, "runroot"), env, "runroot") ?? defaults.runRoot,
+    imageStore,
     mountOptions: list(options.mountopt),
-    additionalStores: list(options.additionalimagestores).map(
+    // The driver's own name for them, which says something else than `imagestore` of [storage].
+    additionalStores: [...list(options.additionalimagestores), ...list(options.imagestore)].map(
       path => expand(path, env, "additionalimagestores") ?? path,
     ),
     file,
@@ -100,7 +110,8 @@ function fromEnvironment(text: string): Options {
       );
     const key = piece.slice(0, at).replace(/^overlay2?\./, "");
     const value = piece.slice(at + 1);
-    options[key] = key === "additionalimagestores" && options[key] ? `${options[key]},${value}` : value;
+    const adds = key === "additionalimagestores" || key === "imagestore";
+    options[key] = adds && options[key] ? `${options[key]},${value}` : value;
   }
   return options;
 }
@@ -113,7 +124,7 @@ function fromTable(table: Record<string, unknown>): Options {
     const value = overlay[key] ?? all[key];
     return Array.isArray(value) ? value.join(",") : value === undefined ? undefined : String(value);
   };
-  const keys = [...refused, "mountopt", "additionalimagestores", "imagestore"] as const;
+  const keys = [...refused, "mountopt", "additionalimagestores"] as const;
   return Object.fromEntries(
     keys.flatMap(key => {
       const value = pick(key);

@@ -3,6 +3,7 @@ import { mkdirSync, readSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Logger, Semaphore, wrapError } from "@ocid/base";
 import { type LockMode, lockFile } from "@ocid/host";
+import { type Layout, placesOf } from "./layout.ts";
 
 export interface LockContext {
   readonly logger: Logger;
@@ -42,6 +43,17 @@ export async function takeLock(path: string, mode: LockMode, context: LockContex
     place?.[Symbol.dispose]();
     throw context.signal?.aborted ? context.signal.reason : wrapError(`take the store's lock ${path}`, error);
   }
+}
+
+/** Takes the lock of the layers: where images are apart, that of the graph root, then that of the image store. */
+export async function takeLayersLock(
+  layout: Layout,
+  mode: LockMode,
+  context: LockContext,
+): Promise<Disposable> {
+  using undo = new DisposableStack();
+  for (const { locks } of placesOf(layout)) undo.use(await takeLock(locks.layers, mode, context));
+  return undo.move();
 }
 
 function queueOf(path: string): Semaphore {

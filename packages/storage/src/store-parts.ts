@@ -2,12 +2,14 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Logger, OcidError } from "@ocid/base";
 import type { LayerPool } from "@ocid/layer";
-import type { ContainerRecords } from "./container-records.ts";
+import type { ContainerRecord, ContainerRecords } from "./container-records.ts";
 import { findImage } from "./find-image.ts";
 import { type ImageRecord, ImageRecords } from "./image-records.ts";
 import { type LayerRecord, LayerRecords } from "./layer-records.ts";
+import type { LayerUsage } from "./layer-usage.ts";
 import { type Layout, layoutOf } from "./layout.ts";
 import { Mounts } from "./mounts.ts";
+import type { Staged } from "./stage-layer.ts";
 import type { LockContext } from "./store-lock.ts";
 
 export interface CallOptions {
@@ -24,6 +26,9 @@ export interface StoreParts {
   readonly mounts: Mounts;
   readonly additional: readonly AdditionalStore[];
   readonly pool: LayerPool;
+  /** Layers that are unpacked and wait to be published, or to be given back. */
+  readonly staged: Set<Staged>;
+  readonly layerUsage: LayerUsage;
 }
 
 /** A store that is only read: images in it count as ours, its layers may lie below ours (§H.4). */
@@ -58,7 +63,7 @@ export function openAdditionalStore(
       options: mountOptions,
       additional: additional.map(other => join(other, "overlay")),
       home: layout.overlay,
-      hasLayer: id => layers.find(id) !== undefined,
+      overlayOf: id => layers.find(id) && layout.overlay,
     }),
   };
 }
@@ -82,16 +87,25 @@ export function getImage(parts: StoreParts, reference: string): ImageRecord {
   return image;
 }
 
-/** A layer with the store that has it: undefined for this one. */
-export function findLayer(
-  parts: StoreParts,
-  id: string,
-): { readonly layer: LayerRecord; readonly store: AdditionalStore | undefined } | undefined {
-  const own = parts.layers.find(id);
-  if (own) return { layer: own, store: undefined };
-  for (const store of parts.additional) {
-    const layer = store.layers.find(id);
-    if (layer) return { layer, store };
+export function getContainer(parts: StoreParts, id: string): ContainerRecord {
+  const container = parts.containers.find(id);
+  if (!container)
+    throw new OcidError("NOT_FOUND", `container ${id} is not in the store ${parts.layout.root}`);
+  return container;
+}
+
+/** A layer, where it is, and among which mounts its own are counted. */
+export interface FoundLayer {
+  readonly layer: LayerRecord;
+  readonly layout: Layout;
+  readonly mounts: Mounts;
+}
+
+/** A layer of this store, or of an additional one. */
+export function findLayer(parts: StoreParts, id: string): FoundLayer | undefined {
+  for (const { layers, layout, mounts } of [parts, ...parts.additional]) {
+    const layer = layers.find(id);
+    if (layer) return { layer, layout: layers.layoutOf(id) ?? layout, mounts };
   }
   return undefined;
 }
@@ -103,7 +117,12 @@ export function layoutOfLayer(parts: StoreParts, id: string): Layout {
     throw new OcidError("FAILED_PRECONDITION", `layer ${id} is missing from the store ${parts.layout.root}`, {
       reason: "LayerMissing",
     });
-  return found.store?.layout ?? parts.layout;
+  return found.layout;
+}
+
+/** The mounts among which a layer's is counted. */
+export function mountsOf(parts: StoreParts, layerId: string): Mounts {
+  return findLayer(parts, layerId)?.mounts ?? parts.mounts;
 }
 
 /** From the top layer down to the base; DATA_LOSS when one is missing. */

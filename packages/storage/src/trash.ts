@@ -1,7 +1,7 @@
 import { renameSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type Logger, messageOf } from "@ocid/base";
-import type { Layout } from "./layout.ts";
+import { type Layout, placesOf } from "./layout.ts";
 import { openStaging, type StagingDirectory } from "./staging.ts";
 
 /**
@@ -10,21 +10,21 @@ import { openStaging, type StagingDirectory } from "./staging.ts";
  * which anybody sweeps.
  */
 export class Trash implements AsyncDisposable {
-  readonly #layout: Layout;
+  readonly #places: readonly Layout[];
   readonly #logger: Logger;
   readonly #bins = new Map<string, StagingDirectory>();
   #counter = 0;
 
   constructor(layout: Layout, logger: Logger) {
-    this.#layout = layout;
+    // The inner one first, where one lies in the other.
+    this.#places = placesOf(layout).toSorted((a, b) => b.root.length - a.root.length);
     this.#logger = logger;
   }
 
-  /** Takes a path of the overlay directory, or one beside layers.json, away; nothing happens when it is not there. */
+  /** Takes a path of an overlay directory, or one beside layers.json, away; nothing happens when it is not there. */
   discard(path: string): void {
-    const parent = path.startsWith(`${this.#layout.overlay}/`)
-      ? this.#layout.contentStaging
-      : this.#layout.metadataStaging;
+    const place = this.#places.find(({ root }) => path.startsWith(`${root}/`)) ?? this.#places[0]!;
+    const parent = path.startsWith(`${place.overlay}/`) ? place.contentStaging : place.metadataStaging;
     const bin = this.#bins.get(parent) ?? openStaging(parent);
     this.#bins.set(parent, bin);
     try {

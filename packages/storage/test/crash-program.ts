@@ -4,10 +4,16 @@ import { type Blob, storeImage } from "./store-fixture.ts";
 
 // One operation on a store, in a process of its own that may be killed at any step.
 
-const [operation, root, runRoot, layersFile] = process.argv.slice(2) as [string, string, string, string];
+const [operation, root, runRoot, layersFile, imageStore] = process.argv.slice(2) as [
+  string,
+  string,
+  string,
+  string,
+  string?,
+];
 const layers = JSON.parse(readFileSync(layersFile, "utf8")) as Blob[];
 const container = "c".repeat(64);
-await using store = await openStore({ root, runRoot });
+await using store = await openStore({ root, runRoot, imageStore: imageStore || undefined });
 
 switch (operation) {
   case "pull":

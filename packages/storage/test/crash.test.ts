@@ -41,23 +41,26 @@ afterAll(async () => {
   await leaks.expectClean();
 });
 
-function storeAt(name: string) {
-  return { root: join(root.path, name, "r"), runRoot: join(root.path, name, "rr") };
+/** With images apart where the name says so. */
+function storeAt(name: string, split = name.startsWith("split-")) {
+  const place = (part: string) => join(root.path, name, part);
+  return { root: place("r"), runRoot: place("rr"), ...(split ? { imageStore: place("images") } : {}) };
 }
 
 /** Runs an operation on the store at `work`, killed before the step of that number; 0 for none. Returns how many steps there were. */
 function runOperation(
   operation: string,
   killAt: number,
+  split: boolean,
 ): { readonly killed: boolean; readonly steps: number } {
   const countFile = join(root.path, "count");
-  const { root: R, runRoot: RR } = storeAt("work");
+  const { root: R, runRoot: RR, imageStore = "" } = storeAt("work", split);
   const result = spawnSync(
     process.execPath,
     [
       ...["--conditions=@ocid/source", "--no-warnings"],
       ...["--import", points, program],
-      ...[operation, R, RR, layersFile],
+      ...[operation, R, RR, layersFile, imageStore],
     ],
     {
       encoding: "utf8",
@@ -76,16 +79,18 @@ function reset(from: string): void {
 }
 
 /** What must hold after any crash once somebody has opened the store again. */
-async function expectSound(images: readonly number[]): Promise<void> {
-  await using store = await openStore(storeAt("work"));
+async function expectSound(images: readonly number[], split: boolean): Promise<void> {
+  await using store = await openStore(storeAt("work", split));
   await store.recover();
   const findings = await collect(store.check({ deep: true }));
   expect(findings.filter(finding => finding.kind !== "no-record")).toEqual([]);
   await store.collectGarbage();
   expect(await collect(store.check({ deep: true }))).toEqual([]);
-  const { records, directories, links } = census(store.root);
-  expect(directories).toEqual(records);
-  expect(links).toBe(records.length);
+  for (const place of new Set([store.root, store.imageRoot])) {
+    const { records, directories, links } = census(place);
+    expect(directories).toEqual(records);
+    expect(links).toBe(records.length);
+  }
   expect(images).toContain((await store.listImages()).length);
   for (const { id } of await store.listContainers()) await store.mountContainer(id);
 }
@@ -97,6 +102,8 @@ interface Operation {
   readonly images: readonly number[];
   /** Only the repeat makes the store sound again: it was damaged before. */
   readonly damaged?: boolean;
+  /** Whether images are apart from containers. */
+  readonly split?: boolean;
 }
 
 describe.each<Operation>([
@@ -109,36 +116,45 @@ describe.each<Operation>([
   { operation: "repair", before: "damaged-image", images: [1], damaged: true },
   { operation: "quarantine", before: "one-image", images: [0, 1] },
   { operation: "put-back", before: "in-quarantine", images: [0, 1] },
-])("killed at each step of $operation", ({ operation, before, images, damaged }) => {
-  beforeAll(async () => {
-    await using store = await openStore(storeAt(before));
-    if ((await store.listImages()).length + store.listQuarantine().length === 0)
-      await prepareStore(store, before, layers);
-  });
+  { operation: "pull", before: "empty", images: [0, 1], split: true },
+  { operation: "remove", before: "one-image", images: [0, 1], split: true },
+  { operation: "create", before: "one-image", images: [1], split: true },
+  { operation: "quarantine", before: "one-image", images: [0, 1], split: true },
+])(
+  "killed at each step of $operation (images apart: $split)",
+  ({ operation, before: state, images, damaged, split = false }) => {
+    const before = split ? `split-${state}` : state;
 
-  test("the store is sound after it, and the repeat succeeds", { timeout: patience }, async () => {
-    reset(before);
-    const { steps } = runOperation(operation, 0);
-    expect(steps).toBeGreaterThan(10);
-    let runs = 0;
-    let kills = 0;
-    for (let at = first; at <= steps; at += stride) {
-      runs++;
+    beforeAll(async () => {
+      await using store = await openStore(storeAt(before));
+      if ((await store.listImages()).length + store.listQuarantine().length === 0)
+        await prepareStore(store, state, layers);
+    });
+
+    test("the store is sound after it, and the repeat succeeds", { timeout: patience }, async () => {
       reset(before);
-      // Names are random, so that a run may have a step more or less than another.
-      if (runOperation(operation, at).killed) kills++;
-      if (damaged) runOperation(operation, 0);
-      await expectSound(images);
-      if (runs % 5 === 0) {
+      const { steps } = runOperation(operation, 0, split);
+      expect(steps).toBeGreaterThan(10);
+      let runs = 0;
+      let kills = 0;
+      for (let at = first; at <= steps; at += stride) {
+        runs++;
         reset(before);
-        runOperation(operation, at);
-        const { root: R, runRoot: RR } = storeAt("work");
-        peersOn(R, RR).podman("images", "-q");
-        runOperation(operation, 0);
-        await expectSound(images);
+        // Names are random, so that a run may have a step more or less than another.
+        if (runOperation(operation, at, split).killed) kills++;
+        if (damaged) runOperation(operation, 0, split);
+        await expectSound(images, split);
+        if (runs % 5 === 0) {
+          reset(before);
+          runOperation(operation, at, split);
+          const { root: R, runRoot: RR } = storeAt("work");
+          peersOn(R, RR).podman("images", "-q");
+          runOperation(operation, 0, split);
+          await expectSound(images, split);
+        }
       }
-    }
-    console.info(`${operation}: ${kills} kills at ${steps} steps, sound after each`);
-    expect(kills).toBeGreaterThanOrEqual(runs - 2);
-  });
-});
+      console.info(`${operation}: ${kills} kills at ${steps} steps, sound after each`);
+      expect(kills).toBeGreaterThanOrEqual(runs - 2);
+    });
+  },
+);

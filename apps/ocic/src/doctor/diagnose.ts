@@ -40,7 +40,12 @@ export async function diagnose(daemon: KnownDaemon): Promise<readonly Diagnosis[
       configDir: settings.cniConfigDir,
     }),
     ...kernelFindings(readKernelState()),
-    ...spaceFindings([settings.root, settings.runRoot, settings.stateDir]),
+    ...spaceFindings([
+      settings.root,
+      ...(settings.imageStore === undefined ? [] : [settings.imageStore]),
+      settings.runRoot,
+      settings.stateDir,
+    ]),
     ...accessFindings(settings.stateDir, settings.socket),
     ...certain,
   ];

@@ -7,6 +7,8 @@ import { endpointOf, type GlobalOptions, runtimeClient } from "../global-options
 export interface DaemonSettings {
   readonly root: string;
   readonly runRoot: string;
+  /** Where images are apart from containers. */
+  readonly imageStore: string | undefined;
   readonly stateDir: string;
   readonly socket: string;
   readonly conmon: string;
@@ -50,6 +52,7 @@ export async function findDaemon(options: DoctorOptions): Promise<KnownDaemon> {
       ...settings,
       root: options.root ?? settings.root,
       runRoot: options.runroot ?? settings.runRoot,
+      imageStore: options.imagestore ?? settings.imageStore,
       stateDir: options.stateDir ?? settings.stateDir,
       socket: options.runtimeEndpoint === undefined ? settings.socket : endpointOf(options),
     },
@@ -64,6 +67,7 @@ export async function findDaemon(options: DoctorOptions): Promise<KnownDaemon> {
 const defaults: DaemonSettings = {
   root: "/var/lib/containers/storage",
   runRoot: "/run/containers/storage",
+  imageStore: undefined,
   stateDir: "/var/lib/ocid",
   socket: "/run/ocid/ocid.sock",
   conmon: "conmon",
@@ -123,6 +127,7 @@ function toSettings(
   return {
     root: String(value("storage", "root")),
     runRoot: String(value("storage", "runroot")),
+    imageStore: (value("storage", "imagestore") as string | undefined) || undefined,
     stateDir: String(value("server", "state_dir")),
     socket: String(value("server", "listen")),
     conmon: String(value("runtime", "conmon")),

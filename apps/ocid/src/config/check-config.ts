@@ -6,6 +6,7 @@ export function checkConfig(config: Config): readonly { readonly key: string; re
   const paths = {
     "storage.root": config.storage.root,
     "storage.runroot": config.storage.runroot,
+    "storage.imagestore": config.storage.imagestore || "/",
     "server.listen": config.server.listen,
     "server.state_dir": config.server.state_dir,
     "network.config_dir": config.network.config_dir,
@@ -25,6 +26,11 @@ export function checkConfig(config: Config): readonly { readonly key: string; re
       message: `no [runtimes.${config.runtime.default}] is configured (known: ${known})`,
     });
   }
+  if (config.storage.imagestore === config.storage.root)
+    problems.push({
+      key: "storage.imagestore",
+      message: `expected another directory than storage.root, or none, found ${JSON.stringify(config.storage.root)}`,
+    });
   const { stream_tls_cert: cert, stream_tls_key: key } = config.server;
   if ((cert === "") !== (key === ""))
     problems.push({

@@ -27,6 +27,13 @@ export const settings = [
     meaning: "where storage keeps what a reboot may clear",
   },
   {
+    key: "storage.imagestore",
+    type: "string",
+    flag: "imagestore",
+    mayBeEmpty: true,
+    meaning: "a graph root of its own for images and their layers; empty: they are in storage.root",
+  },
+  {
     key: "scrub.interval_hours",
     type: "integer",
     meaning: "hours from one check of the whole store in the background to the next; 0 never checks",
@@ -271,7 +278,7 @@ export interface RuntimeConfig {
 }
 
 export interface Config {
-  readonly storage: { readonly root: string; readonly runroot: string };
+  readonly storage: { readonly root: string; readonly runroot: string; readonly imagestore: string };
   readonly scrub: { readonly interval_hours: number; readonly mib_per_second: number };
   readonly server: {
     readonly listen: string;
@@ -328,7 +335,7 @@ export interface Config {
 }
 
 export const defaultConfig: Config = {
-  storage: { root: "/var/lib/containers/storage", runroot: "/run/containers/storage" },
+  storage: { root: "/var/lib/containers/storage", runroot: "/run/containers/storage", imagestore: "" },
   scrub: { interval_hours: 168, mib_per_second: 20 },
   server: {
     listen: "/run/ocid/ocid.sock",

@@ -38,7 +38,7 @@ describe("configuration", () => {
       environment: { OCID_STORAGE_ROOT: "/environment", OCID_SERVER_LISTEN: "/environment" },
     });
     expect(loaded.config).toMatchObject({
-      storage: { root: "/flag", runroot: "/first" },
+      storage: { root: "/flag", runroot: "/first", imagestore: "" },
       server: { listen: "/environment", state_dir: "/second" },
       log: { level: "debug", format: "logfmt" },
       network: { plugin_dirs: ["/x", "/y"] },
@@ -68,8 +68,9 @@ describe("configuration", () => {
   });
 
   test("takes what storage.conf says as the default", async () => {
-    const loaded = await loadConfig({ flags: { config: file("") }, storage: { root: "/s", runroot: "/r" } });
-    expect(loaded.config.storage).toEqual({ root: "/s", runroot: "/r" });
+    const storage = { root: "/s", runroot: "/r", imagestore: "/i" };
+    const loaded = await loadConfig({ flags: { config: file("") }, storage });
+    expect(loaded.config.storage).toEqual(storage);
     expect(loaded.origins.get("storage.root")).toEqual({ kind: "storage.conf" });
   });
 
@@ -78,6 +79,7 @@ describe("configuration", () => {
     ["[runtime]\nroot = '/x'", /did you mean storage\.root\?/],
     ["[log]\n\nlevel = 'loud'", /:3: log\.level: expected one of debug, info, warn, error, found "loud"/],
     ["[storage]\nroot = 'relative'", /:2: storage\.root: expected an absolute path/],
+    ["[storage]\nroot = '/x'\nimagestore = '/x'", /:3: storage\.imagestore: expected another directory/],
     ["[storage]\nroot = 7", /:2: storage\.root: expected a string that is not empty, found 7/],
     ["log.level = 7", /:1: log\.level: expected one of/],
     ["log = { level = 7 }", /:1: log\.level: expected one of/],

@@ -56,7 +56,7 @@ export async function readConfig(sources: ConfigSources): Promise<LoadedConfig> 
   const { flags = {}, environment = {}, storage } = sources;
   const draft = new Draft();
   if (storage) {
-    for (const key of ["root", "runroot"] as const)
+    for (const key of ["root", "runroot", "imagestore"] as const)
       if (storage[key] !== defaultConfig.storage[key])
         draft.set(`storage.${key}`, storage[key], { kind: "storage.conf" });
   }

@@ -14,7 +14,7 @@ export async function storeFindings(
   const scrubbed = scrubFindings(settings.stateDir);
   if (!existsSync(join(settings.root, "overlay-layers"))) return scrubbed;
   try {
-    await using store = await openStore({ root: settings.root, runRoot: settings.runRoot });
+    await using store = await openStore(settings);
     const found: Diagnosis[] = [];
     for await (const finding of store.check()) found.push(diagnose(settings, finding));
     return [...found, ...(await orphans(settings, store, readRecords)), ...scrubbed];
@@ -33,7 +33,7 @@ export async function storeFindings(
 
 /** Opened again for the fix: whoever only looks holds nothing. */
 async function mend(settings: DaemonSettings, work: (store: Store) => Promise<unknown>): Promise<void> {
-  await using store = await openStore({ root: settings.root, runRoot: settings.runRoot });
+  await using store = await openStore(settings);
   await work(store);
 }
 
