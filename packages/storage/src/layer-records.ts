@@ -1,10 +1,11 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Logger, messageOf } from "@ocid/base";
 import type { AppliedLayer } from "@ocid/layer";
 import { type DiffId, type Digest, digestBytes, digestHex } from "@ocid/spec";
 import { asDigest, numberOf, objectOf, type Row, textOf, textsOf, withKeys } from "./go-json.ts";
 import { type IdMappings, toRecord } from "./id-mapping.ts";
-import { discardLayerFiles } from "./layer-directory.ts";
+import { discardLayerData, discardLayerFiles } from "./layer-directory.ts";
 import type { Layout } from "./layout.ts";
 import { type LockedRecords, RecordSet } from "./record-set.ts";
 import type { LockContext } from "./store-lock.ts";
@@ -89,7 +90,7 @@ export class LayerRecords {
   }
 
   find(id: string): LayerRecord | undefined {
-    const row = this.#records.rows().find(candidate => candidate["id"] === id);
+    const row = this.#records.find(id);
     return row && !isIncomplete(row) ? toLayer(row) : undefined;
   }
 
@@ -135,7 +136,10 @@ export class LayerRecords {
     make: () => Promise<void>,
   ): Promise<LayerRecord> {
     const id = row["id"] as string;
-    discardLayerFiles(this.#layout, id, trash);
+    // The directory is the first thing that is made of a layer, and goes after its links: without it, where a search
+    // through all links would be for nothing, there is none.
+    if (existsSync(join(this.#layout.overlay, id))) discardLayerFiles(this.#layout, id, trash);
+    else discardLayerData(this.#layout, id, trash);
     const names = new Set(textsOf(row, "names"));
     await locked.change(other => withoutNames(other, names), { append: [incomplete(row)], lasting: false });
     try {

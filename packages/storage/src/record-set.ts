@@ -13,6 +13,9 @@ export class RecordSet {
   readonly #files: readonly RecordFile[];
   readonly #directory: string | undefined;
   #token: string | undefined;
+  #read: readonly (readonly Row[])[] = [];
+  #rows: readonly Row[] = [];
+  #byId: ReadonlyMap<unknown, Row> = new Map();
 
   /**
    * The first of `paths` is where new records go. In `directory` is what they are records of, each by its id: when that
@@ -26,9 +29,21 @@ export class RecordSet {
 
   /** All records; of those with the same id the first. Not to be changed. */
   rows(): readonly Row[] {
-    const all = this.#files.flatMap(file => file.read());
-    const ids = new Set<unknown>();
-    return all.filter(row => !ids.has(row["id"]) && ids.add(row["id"]));
+    const read = this.#files.map(file => file.read());
+    if (read.length === this.#read.length && read.every((rows, at) => rows === this.#read[at]))
+      return this.#rows;
+    const byId = new Map<unknown, Row>();
+    for (const row of read.flat()) if (!byId.has(row["id"])) byId.set(row["id"], row);
+    this.#read = read;
+    this.#rows = [...byId.values()];
+    this.#byId = byId;
+    return this.#rows;
+  }
+
+  /** The record with an id. */
+  find(id: string): Row | undefined {
+    this.rows();
+    return this.#byId.get(id);
   }
 
   /**

@@ -1,4 +1,4 @@
-import { renameSync } from "node:fs";
+import { lstatSync, renameSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type Logger, messageOf } from "@ocid/base";
 import type { Layout } from "./layout.ts";
@@ -22,6 +22,7 @@ export class Trash implements AsyncDisposable {
 
   /** Takes a path of the overlay directory, or one beside layers.json, away; nothing happens when it is not there. */
   discard(path: string): void {
+    if (!lstatSync(path, { throwIfNoEntry: false })) return;
     const parent = path.startsWith(`${this.#layout.overlay}/`)
       ? this.#layout.contentStaging
       : this.#layout.metadataStaging;
