@@ -1,23 +1,33 @@
-import type { Curve } from "./bench-growth.ts";
+/** A line through points: what grows, and what it takes. */
+export interface Curve {
+  readonly name: string;
+  readonly points: readonly (readonly [x: number, y: number])[];
+}
+
+export interface Plot {
+  readonly title: string;
+  /** What is counted on each axis, in words: `files`, `s of processor`. */
+  readonly x: string;
+  readonly y: string;
+  readonly curves: readonly Curve[];
+}
 
 const [width, height, edge] = [640, 400, 60];
-const colours = ["#1b6ca8", "#b5651d", "#3c8d40"];
+const colours = ["#1b6ca8", "#b5651d", "#3c8d40", "#7b4fa3", "#b03a48", "#5f6b6d"];
 
 /** Draws curves as an SVG image, from zero on both axes so that a straight line is seen to be one. */
-export function plotGrowth(title: string, curves: readonly Curve[]): string {
+export function drawPlot({ title, x: across, y: up, curves }: Plot): string {
   const all = curves.flatMap(({ points }) => points);
-  const [mostX, mostY] = [Math.max(...all.map(([x]) => x)), Math.max(...all.map(([, y]) => y))];
-  const x = (value: number) => edge + (value / mostX) * (width - 2 * edge);
-  const y = (value: number) => height - edge - (value / mostY) * (height - 2 * edge);
+  const most = (at: 0 | 1) => Math.max(...all.map(point => point[at])) || 1;
+  const [mostX, mostY] = [most(0), most(1)];
+  const x = (value: number) => (edge + (value / mostX) * (width - 2 * edge)).toFixed(1);
+  const y = (value: number) => (height - edge - (value / mostY) * (height - 2 * edge)).toFixed(1);
   const lines = curves.flatMap(({ name, points }, at) => {
     const colour = colours[at % colours.length]!;
-    const path = points.map(([files, cpu]) => `${x(files).toFixed(1)},${y(cpu).toFixed(1)}`).join(" ");
+    const path = points.map(([a, b]) => `${x(a)},${y(b)}`).join(" ");
     return [
       `<polyline fill="none" stroke="${colour}" stroke-width="2" points="${path}"/>`,
-      ...points.map(
-        ([files, cpu]) =>
-          `<circle cx="${x(files).toFixed(1)}" cy="${y(cpu).toFixed(1)}" r="3" fill="${colour}"/>`,
-      ),
+      ...points.map(([a, b]) => `<circle cx="${x(a)}" cy="${y(b)}" r="3" fill="${colour}"/>`),
       text(width - edge, edge + 18 * at, name, "end", colour),
     ];
   });
@@ -26,8 +36,8 @@ export function plotGrowth(title: string, curves: readonly Curve[]): string {
     `<rect width="${width}" height="${height}" fill="white"/>`,
     text(width / 2, 24, title, "middle"),
     `<path d="M${edge} ${edge}V${height - edge}H${width - edge}" fill="none" stroke="black"/>`,
-    text(width - edge, height - edge + 20, `${mostX.toLocaleString("en")} files`, "end"),
-    text(edge, edge - 8, `${mostY.toFixed(1)} s of processor`, "start"),
+    text(width - edge, height - edge + 20, `${mostX.toLocaleString("en")} ${across}`, "end"),
+    text(edge, edge - 8, `${mostY.toLocaleString("en", { maximumFractionDigits: 1 })} ${up}`, "start"),
     text(edge - 6, height - edge + 4, "0", "end"),
     ...lines,
     "</svg>",
