@@ -29,6 +29,7 @@ export default defineConfig({
             "apps/*/src/**/*.test.ts",
             "test/testkit/src/**/*.test.ts",
             "test/fuzz/src/**/*.test.ts",
+            "bench/src/**/*.test.ts",
             "scripts/**/*.test.ts",
           ],
           testTimeout: 20_000,

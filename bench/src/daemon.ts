@@ -12,10 +12,13 @@ export type Runtime = ReturnType<typeof createRuntimeClient>;
 /** A daemon of the benchmark's own, and clients of it. */
 export interface Daemon extends AsyncDisposable {
   readonly pid: number;
+  readonly socket: string;
   /** Milliseconds from its start until it said that it is ready. */
   readonly readyMs: number;
   readonly runtime: Runtime;
   readonly images: ReturnType<typeof createImageClient>;
+  /** Ends it as a crash would, without a chance to do anything. */
+  kill(): Promise<void>;
 }
 
 /** Starts a daemon on the state below `directory`, which an earlier one may have left. */
@@ -42,17 +45,23 @@ export async function startDaemon(place: WorkPlace, programs: Programs, director
   const readyMs = performance.now() - start;
   const runtime = createRuntimeClient(socket);
   const images = createImageClient(socket);
+  const end = async (signal: NodeJS.Signals) => {
+    const ended = new Promise(resolve => child.once("exit", resolve));
+    child.kill(signal);
+    await ended;
+  };
   return {
     pid: child.pid!,
+    socket,
     readyMs,
     runtime,
     images,
+    // Its clients stay open for those who are in the middle of a call.
+    kill: () => end("SIGKILL"),
     async [Symbol.asyncDispose]() {
       runtime[Symbol.dispose]();
       images[Symbol.dispose]();
-      const ended = new Promise(resolve => child.once("exit", resolve));
-      child.kill("SIGTERM");
-      await ended;
+      await end("SIGTERM");
     },
   };
 }

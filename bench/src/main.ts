@@ -8,11 +8,11 @@ import { inputs } from "./bench-inputs.ts";
 import { benchList } from "./bench-list.ts";
 import { benchPull } from "./bench-pull.ts";
 import { benchStart } from "./bench-start.ts";
-import { plotGrowth } from "./growth-plot.ts";
-import { formatReport, judge, type WorkReport } from "./report.ts";
-import { openWorkPlace, type Programs, peer, type WorkPlace } from "./work-place.ts";
+import { drawPlot } from "./plot.ts";
+import { formatReport, formatVerdicts, judge, type WorkReport } from "./report.ts";
+import { type Effort, openWorkPlace, type Programs, peer, type WorkPlace } from "./work-place.ts";
 
-// `npm run bench`, `npm run bench -- pull start --rounds 5`, `npm run bench -- pull:typical pull:zstd`.
+// `npm run bench`, `npm run bench -- pull start --rounds 5`, `npm run bench -- pull:typical pull:zstd`, `-- --quick`.
 const repository = join(import.meta.dirname, "../..");
 const results = join(repository, "bench/results");
 const programs: Programs = {
@@ -20,32 +20,29 @@ const programs: Programs = {
   ocid: join(repository, "apps/ocid/dist/ocid"),
 };
 
-type Bench = (place: WorkPlace, programs: Programs, rounds: number) => Promise<readonly WorkReport[]>;
+type Bench = (place: WorkPlace, effort: Effort) => Promise<readonly WorkReport[]>;
 
 const benches: Readonly<Record<string, Bench>> = {
-  pull: benchPull,
+  pull: (place, { rounds }) => benchPull(place, programs, rounds),
   ...Object.fromEntries(
-    Object.keys(inputs).map(name => [
+    Object.keys(inputs).map((name): [string, Bench] => [
       `pull:${name}`,
-      (place: WorkPlace, which: Programs, rounds: number) => benchPull(place, which, rounds, [name]),
+      (place, { rounds }) => benchPull(place, programs, rounds, [name]),
     ]),
   ),
-  repull: benchRepull,
-  copy: benchCopy,
-  start: benchStart,
-  exec: benchExec,
-  list: benchList,
-  daemon: benchDaemon,
-  async growth(place) {
-    const { report, curves } = await benchGrowth(place, programs);
-    writeFileSync(join(results, "growth.svg"), plotGrowth(report.work, curves));
-    return [report];
-  },
+  repull: (place, { rounds }) => benchRepull(place, programs, rounds),
+  copy: (place, { rounds }) => benchCopy(place, programs, rounds),
+  start: (place, { rounds }) => benchStart(place, programs, rounds),
+  exec: (place, { rounds }) => benchExec(place, programs, rounds),
+  list: (place, effort) => benchList(place, programs, effort),
+  daemon: (place, { rounds }) => benchDaemon(place, programs, rounds),
+  growth: (place, effort) => benchGrowth(place, programs, effort),
 };
 
 const args = process.argv.slice(2);
+const quick = args.includes("--quick");
 const roundsAt = args.indexOf("--rounds");
-const rounds = roundsAt === -1 ? 5 : Number(args[roundsAt + 1]);
+const rounds = roundsAt === -1 ? (quick ? 2 : 5) : Number(args[roundsAt + 1]);
 const words = args.filter((word, at) => !word.startsWith("--") && (roundsAt === -1 || at !== roundsAt + 1));
 const all = Object.keys(benches).filter(name => !name.includes(":"));
 const unknown = words.find(name => !(name in benches));
@@ -69,8 +66,9 @@ const failed: string[] = [];
   for (const name of words.length > 0 ? words : all) {
     console.log(`\n${name}: from ${new Date().toISOString()}`);
     try {
-      for (const report of await benches[name]!(place, programs, rounds)) {
+      for (const report of await benches[name]!(place, { rounds, quick })) {
         reports.push(report);
+        if (report.plot) writeFileSync(join(results, `growth-${name}.svg`), drawPlot(report.plot));
         console.log(`\n${formatReport(report)}`);
       }
     } catch (error) {
@@ -88,8 +86,7 @@ const failed: string[] = [];
     );
   }
 }
-const verdicts = reports.flatMap(report => judge(report));
-console.log(`${verdicts.filter(({ met }) => met).length} of ${verdicts.length} goals met`);
+console.log(`\n${formatVerdicts(reports)}`);
 if (failed.length > 0) {
   console.error(`without a result: ${failed.join(", ")}`);
   process.exitCode = 1;

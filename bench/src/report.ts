@@ -1,3 +1,4 @@
+import type { Plot } from "./plot.ts";
 import { median, quantile, ratioOf } from "./statistics.ts";
 
 /** One contestant's numbers by what was measured, in the order of the rounds. */
@@ -24,6 +25,8 @@ export interface WorkReport {
   /** Ours first. */
   readonly series: readonly Series[];
   readonly goals: readonly Goal[];
+  /** How it grows, to be drawn. */
+  readonly plot?: Plot;
 }
 
 export interface Verdict extends Goal {
@@ -66,12 +69,29 @@ export function formatReport(report: WorkReport): string {
       );
     return `  ${name.padEnd(34)} ${cells.join("   ")}`;
   });
-  const goals = judge(report).map(({ of, metric, share, against, atMost, atLeast, value, met }) => {
-    const what = `${of === undefined ? "" : `${of}: `}${share === undefined ? "" : `p${share * 100} of `}${metric}${against === undefined ? "" : ` / ${against}`}`;
-    const wanted = atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
-    return `    ${met ? "met   " : "MISSED"} ${what}: ${short(value)} (goal: ${wanted})`;
-  });
+  const goals = judge(report).map(verdict => `    ${formatVerdict(verdict)}`);
   return [report.work, ...rows, ...goals, ""].join("\n");
+}
+
+/** All goals of a run under the works that they are about. */
+export function formatVerdicts(reports: readonly WorkReport[]): string {
+  const works = reports.map(report => ({ work: report.work, verdicts: judge(report) }));
+  const all = works.flatMap(({ verdicts }) => verdicts);
+  return [
+    ...works
+      .filter(({ verdicts }) => verdicts.length > 0)
+      .flatMap(({ work, verdicts }) => [
+        `  ${work}`,
+        ...verdicts.map(verdict => `    ${formatVerdict(verdict)}`),
+      ]),
+    `${all.filter(({ met }) => met).length} of ${all.length} goals met`,
+  ].join("\n");
+}
+
+function formatVerdict({ of, metric, share, against, atMost, atLeast, value, met }: Verdict): string {
+  const what = `${of === undefined ? "" : `${of}: `}${share === undefined ? "" : `p${share * 100} of `}${metric}${against === undefined ? "" : ` / ${against}`}`;
+  const wanted = atMost === undefined ? `at least ${atLeast}` : `at most ${atMost}`;
+  return `${met ? "met   " : "MISSED"} ${what}: ${short(value)} (goal: ${wanted})`;
 }
 
 function short(value: number): string {

@@ -10,6 +10,12 @@ export interface Programs {
   readonly ocid: string;
 }
 
+/** How much is measured: `quick` means fewer rounds and smaller inputs where those are many. */
+export interface Effort {
+  readonly rounds: number;
+  readonly quick: boolean;
+}
+
 /** A file system of the benchmark's own with a journal (a machine's own may distort), and a registry on loopback. */
 export interface WorkPlace extends AsyncDisposable {
   readonly path: string;

@@ -1,6 +1,21 @@
 import { randomBytes } from "node:crypto";
-import { open, readdir, rename, rm } from "node:fs/promises";
+import {
+  closeSync,
+  fchmodSync,
+  fdatasync,
+  fsync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { readdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+
+// Only what waits for the disk leaves the event loop: a trip through the thread pool takes longer than the other calls.
+const syncFile = promisify(fsync);
+const syncData = promisify(fdatasync);
 
 /**
  * Replaces a file so that readers, and a machine that loses power, see the old content or the new and nothing between:
@@ -10,26 +25,26 @@ export async function writeAtomic(path: string, content: string | Uint8Array, mo
   const directory = dirname(path);
   const temporary = join(directory, `.tmp-${randomBytes(6).toString("hex")}`);
   try {
-    const file = await open(temporary, "wx", mode);
+    const file = openSync(temporary, "wx", mode);
     try {
-      await file.writeFile(content);
-      await file.chmod(mode);
-      await file.datasync();
+      writeFileSync(file, content);
+      fchmodSync(file, mode);
+      await syncData(file);
     } finally {
-      await file.close();
+      closeSync(file);
     }
-    await rename(temporary, path);
+    renameSync(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    rmSync(temporary, { force: true });
     throw error;
   }
   // Windows opens no directories; there the file system itself orders a rename.
   if (process.platform === "win32") return;
-  const parent = await open(directory, "r");
+  const parent = openSync(directory, "r");
   try {
-    await parent.sync();
+    await syncFile(parent);
   } finally {
-    await parent.close();
+    closeSync(parent);
   }
 }
 

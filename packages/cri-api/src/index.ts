@@ -9,6 +9,7 @@ export * from "./gen/cri_pb.js";
 export { type PullProgress, type PullWatcher, pullServiceDefinition, watchPulls } from "./pull-progress.ts";
 export {
   type CallContext,
+  EncodedMessage,
   type HandlersOf,
   methodDefinition,
   serviceDefinition,

@@ -19,12 +19,21 @@ export interface CallContext {
   readonly deadlineMs?: number | undefined;
 }
 
+/** A response that its handler has encoded already. */
+export class EncodedMessage {
+  readonly bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+}
+
 type Handlers<M extends GenServiceMethods> = {
   [K in keyof M]: M[K]["methodKind"] extends "unary"
     ? (
         request: MessageShape<M[K]["input"]>,
         context: CallContext,
-      ) => Promise<MessageInitShape<M[K]["output"]>>
+      ) => Promise<MessageInitShape<M[K]["output"]> | EncodedMessage>
     : (
         request: MessageShape<M[K]["input"]>,
         context: CallContext,
@@ -59,10 +68,14 @@ export function methodDefinition(
 
 function serializer(schema: DescMessage): (value: unknown) => Buffer {
   return value => {
+    if (value instanceof EncodedMessage) return asBuffer(value.bytes);
     const message = isMessage(value) ? value : create(schema, value as MessageInitShape<DescMessage>);
-    const bytes = toBinary(schema, message);
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    return asBuffer(toBinary(schema, message));
   };
+}
+
+function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 function isMessage(value: unknown): value is MessageShape<DescMessage> {

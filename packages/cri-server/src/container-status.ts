@@ -6,8 +6,11 @@ import {
   type ContainerStatusRequest,
   type ContainerStatusResponseSchema,
   type ContainerStatusSchema,
+  type EncodedMessage,
+  ListContainersResponseSchema,
 } from "@ocid/cri-api";
 import { readContainerState } from "./container-state.ts";
+import { EncodedEntries } from "./encoded-entries.ts";
 import { shownLimits } from "./plugins/note-limits.ts";
 import type { Container } from "./records.ts";
 import { labelsMatch } from "./sandbox-status.ts";
@@ -83,24 +86,40 @@ export async function containerStatusResponse(
 }
 
 /** From what is remembered: exits have told of every change. */
-export function listContainers(
+export function listedContainers(
   context: ServerContext,
   filter: ContainerFilter | undefined,
-): readonly MessageInitShape<typeof ContainerSchema>[] {
-  return [...context.records.containers.values()]
-    .filter(container => container.phase === "created" && matches(container, filter))
-    .map(container => ({
-      id: container.id,
-      podSandboxId: container.sandboxId,
-      ...(container.config.metadata ? { metadata: container.config.metadata } : {}),
-      ...(container.config.image ? { image: container.config.image } : {}),
-      imageRef: container.imageRef,
-      imageId: container.imageId,
-      state: states[container.state.status],
-      createdAt: container.createdAtNs,
-      labels: container.config.labels,
-      annotations: container.config.annotations,
-    }));
+): readonly Container[] {
+  return [...context.records.containers.values()].filter(
+    container => container.phase === "created" && matches(container, filter),
+  );
+}
+
+/** What a list says of a container. */
+export function containerMessage(container: Container): MessageInitShape<typeof ContainerSchema> {
+  return {
+    id: container.id,
+    podSandboxId: container.sandboxId,
+    ...(container.config.metadata ? { metadata: container.config.metadata } : {}),
+    ...(container.config.image ? { image: container.config.image } : {}),
+    imageRef: container.imageRef,
+    imageId: container.imageId,
+    state: states[container.state.status],
+    createdAt: container.createdAtNs,
+    labels: container.config.labels,
+    annotations: container.config.annotations,
+  };
+}
+
+/** Of a container everything but its state stays as it was made. */
+const entries = new EncodedEntries(
+  ListContainersResponseSchema,
+  (container: Container) => [container.state.status],
+  container => ({ containers: [containerMessage(container)] }),
+);
+
+export function listContainers(context: ServerContext, filter: ContainerFilter | undefined): EncodedMessage {
+  return entries.list(listedContainers(context, filter));
 }
 
 function matches(container: Container, filter: ContainerFilter | undefined): boolean {

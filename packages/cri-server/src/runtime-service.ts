@@ -15,7 +15,12 @@ import { createContainer } from "./container-create.ts";
 import { type ContainerEvents, tellEnd } from "./container-events.ts";
 import { removeContainer, startContainer, stopContainer } from "./container-remove.ts";
 import { updateContainerResources } from "./container-resources.ts";
-import { containerStatusResponse, listContainers } from "./container-status.ts";
+import {
+  containerMessage,
+  containerStatusResponse,
+  listContainers,
+  listedContainers,
+} from "./container-status.ts";
 import { execSync } from "./exec-sync.ts";
 import { inChunks } from "./in-chunks.ts";
 import { listPodSandboxMetrics, metricDescriptors } from "./metrics/sandbox-metrics.ts";
@@ -24,7 +29,7 @@ import type { CallOptions } from "./ports.ts";
 import type { Container, Sandbox } from "./records.ts";
 import { updateSandboxResources } from "./sandbox-resources.ts";
 import { runSandbox } from "./sandbox-run.ts";
-import { listSandboxes, podSandboxStatus } from "./sandbox-status.ts";
+import { listedSandboxes, listSandboxes, podSandboxStatus, sandboxMessage } from "./sandbox-status.ts";
 import { removeSandbox, stopSandbox } from "./sandbox-stop.ts";
 import type { ServerContext } from "./server-context.ts";
 import { containerStats, listContainerStats } from "./stats/container-stats.ts";
@@ -114,11 +119,11 @@ export function runtimeHandlers(
       return {};
     },
     async listPodSandbox(request) {
-      return { items: [...listSandboxes(context, request)] };
+      return listSandboxes(context, request.filter);
     },
     async *streamPodSandboxes(request) {
-      for await (const podSandboxes of inChunks(PodSandboxSchema, listSandboxes(context, request)))
-        yield { podSandboxes };
+      const all = listedSandboxes(context, request.filter).map(sandboxMessage);
+      for await (const podSandboxes of inChunks(PodSandboxSchema, all)) yield { podSandboxes };
     },
 
     async createContainer(request, options) {
@@ -147,11 +152,11 @@ export function runtimeHandlers(
       return await containerStatusResponse(context, request);
     },
     async listContainers(request) {
-      return { containers: [...listContainers(context, request.filter)] };
+      return listContainers(context, request.filter);
     },
     async *streamContainers(request) {
-      for await (const containers of inChunks(ContainerSchema, listContainers(context, request.filter)))
-        yield { containers };
+      const all = listedContainers(context, request.filter).map(containerMessage);
+      for await (const containers of inChunks(ContainerSchema, all)) yield { containers };
     },
     async updateContainerResources(request, options) {
       await updateContainerResources(context, request, options);

@@ -189,9 +189,9 @@ async function setUp(
       ...(mappings ? { uid: mappings.uids[0]!.hostID, gid: mappings.gids[0]!.hostID } : {}),
     });
   }
-  // Noted before the network is asked: a kill after this still finds what to give back.
-  await records.saveSandbox(sandbox);
   if (!sandbox.hostNetwork) {
+    // Noted before the network is asked: a kill after this still finds what to give back.
+    await records.saveSandbox(sandbox);
     stage(`network of ${sandbox.namespaces.net}`);
     const progress = (plugin: string) => stage(`network of ${sandbox.namespaces.net}, plugin ${plugin}`);
     sandbox.ips = (await ports.network.add(networkRequest(context, sandbox), { ...options, progress })).ips;

@@ -1,6 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
-  type ListPodSandboxRequest,
+  type EncodedMessage,
+  ListPodSandboxResponseSchema,
   type PodSandboxFilter,
   type PodSandboxSchema,
   PodSandboxState,
@@ -9,6 +10,7 @@ import {
   type PodSandboxStatusSchema,
 } from "@ocid/cri-api";
 import { containerStatus } from "./container-status.ts";
+import { EncodedEntries } from "./encoded-entries.ts";
 import type { Sandbox } from "./records.ts";
 import { nowNs, type ServerContext } from "./server-context.ts";
 
@@ -60,21 +62,36 @@ function verbose(context: ServerContext, sandbox: Sandbox): string {
   });
 }
 
-export function listSandboxes(
+export function listedSandboxes(
   context: ServerContext,
-  request: Pick<ListPodSandboxRequest, "filter">,
-): readonly MessageInitShape<typeof PodSandboxSchema>[] {
-  return [...context.records.sandboxes.values()]
-    .filter(sandbox => sandbox.phase !== "creating" && matches(sandbox, request.filter))
-    .map(sandbox => ({
-      id: sandbox.id,
-      ...(sandbox.config.metadata ? { metadata: sandbox.config.metadata } : {}),
-      state: sandboxState(sandbox),
-      createdAt: sandbox.createdAtNs,
-      labels: sandbox.config.labels,
-      annotations: sandbox.config.annotations,
-      runtimeHandler: sandbox.handler,
-    }));
+  filter: PodSandboxFilter | undefined,
+): readonly Sandbox[] {
+  return [...context.records.sandboxes.values()].filter(
+    sandbox => sandbox.phase !== "creating" && matches(sandbox, filter),
+  );
+}
+
+/** What a list says of a pod. */
+export function sandboxMessage(sandbox: Sandbox): MessageInitShape<typeof PodSandboxSchema> {
+  return {
+    id: sandbox.id,
+    ...(sandbox.config.metadata ? { metadata: sandbox.config.metadata } : {}),
+    state: sandboxState(sandbox),
+    createdAt: sandbox.createdAtNs,
+    labels: sandbox.config.labels,
+    annotations: sandbox.config.annotations,
+    runtimeHandler: sandbox.handler,
+  };
+}
+
+const entries = new EncodedEntries(
+  ListPodSandboxResponseSchema,
+  (sandbox: Sandbox) => [sandbox.phase, sandbox.config],
+  sandbox => ({ items: [sandboxMessage(sandbox)] }),
+);
+
+export function listSandboxes(context: ServerContext, filter: PodSandboxFilter | undefined): EncodedMessage {
+  return entries.list(listedSandboxes(context, filter));
 }
 
 function matches(sandbox: Sandbox, filter: PodSandboxFilter | undefined): boolean {

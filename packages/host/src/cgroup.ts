@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { writeFile as writeLater } from "node:fs/promises";
 import { join, normalize } from "node:path";
 import { OcidError } from "@ocid/base";
@@ -61,7 +61,7 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
   const cgroup: Cgroup = {
     path: clean,
     directories,
-    exists: () => everywhere.some(directory => tryRead(join(directory, "cgroup.procs")) !== undefined),
+    exists: () => everywhere.some(directory => existsSync(join(directory, "cgroup.procs"))),
     create() {
       for (const directory of directories) createDirectory(directory, layout);
     },
@@ -69,12 +69,12 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
       for (const directory of directories) writeFile(join(directory, "cgroup.procs"), String(pid));
     },
     async moveProcess(pid) {
-      for (const directory of directories) {
-        const file = join(directory, "cgroup.procs");
-        await writeLater(file, String(pid)).catch(error => {
-          throw systemErrorOf(error, "write", `${pid} to ${file}`);
-        });
-      }
+      const [first = "", ...more] = directories.map(directory => join(directory, "cgroup.procs"));
+      await writeLater(first, String(pid)).catch(error => {
+        throw systemErrorOf(error, "write", `${pid} to ${first}`);
+      });
+      // Those that follow at once do not wait any more.
+      for (const file of more) writeFile(file, String(pid));
     },
     processes: (deep = false) => [...new Set(everywhere.flatMap(directory => pidsOf(directory, deep)))],
     kill: options => killCgroup(cgroup, layout, options?.timeoutMs ?? 10_000, options?.signal),

@@ -1,4 +1,4 @@
-import { lstatSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { errnoName, systemError } from "./errno.ts";
 import { atCurrentDirectory, call, callRaw, cString, lastErrno, shown } from "./sys.ts";
 
@@ -144,15 +144,23 @@ function decodeOctal(text: string): string {
     : text;
 }
 
-/** Whether something is mounted exactly there. The path must be free of symlinks. */
+/**
+ * Whether something is mounted exactly there; the path must be free of symlinks. Asks statx(2) for the path alone, not
+ * for the list of all mounts, which grows with the pods.
+ */
 export function isMountPoint(path: string): boolean {
-  try {
-    lstatSync(path);
-  } catch {
-    return false;
-  }
-  return listMounts().some(entry => entry.target === path);
+  const buffer = Buffer.alloc(256);
+  if (callRaw("statx", atCurrentDirectory, cString(path), noFollow, 0, buffer) === -1) return false;
+  // Kernels before 5.8 do not tell.
+  if ((buffer.readBigUInt64LE(56) & mountRoot) === 0n)
+    return listMounts().some(entry => entry.target === path);
+  return (buffer.readBigUInt64LE(8) & mountRoot) !== 0n;
 }
+
+/** AT_SYMLINK_NOFOLLOW and AT_NO_AUTOMOUNT. */
+const noFollow = 0x100 | 0x800;
+/** STATX_ATTR_MOUNT_ROOT, in the attributes at offset 8 and in the mask of those that are known at 56. */
+const mountRoot = 0x2000n;
 
 /** Type, block size, and free space and inodes of the file system that a path is on (statfs(2)). */
 export interface FilesystemState {

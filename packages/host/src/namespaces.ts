@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
@@ -138,7 +138,7 @@ const kinds = ["user", "net", "ipc", "uts"] as const;
 type Kind = (typeof kinds)[number];
 
 function refuseExisting(directory: string): void {
-  const pinned = kinds.find(kind => isMountPoint(join(realpathSync(directory), kind)));
+  const pinned = kinds.find(kind => isMountPoint(join(directory, kind)));
   if (pinned)
     throw new OcidError("ALREADY_EXISTS", `${join(directory, pinned)} holds a namespace; remove it first`);
 }

@@ -101,12 +101,24 @@ function collect(pipe: Socket, cap: number, overflow: () => void): Promise<Buffe
 
 const usualDirectories = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/** The absolute path of a program, looked for in PATH and the usual directories; undefined when there is none. */
+/** Where programs were found, by PATH and name: asked for with each container, they are looked for once. */
+const found = new Map<string, string>();
+
+/**
+ * The absolute path of a program, looked for in PATH and the usual directories; undefined when there is none. It stays
+ * where it was found for as long as it is there.
+ */
 export function findExecutable(name: string): string | undefined {
   if (isAbsolute(name)) return isExecutable(name) ? name : undefined;
   if (name.includes("/")) return undefined;
-  const directories = [...(process.env["PATH"] ?? "").split(":").filter(isAbsolute), ...usualDirectories];
-  return directories.map(directory => join(directory, name)).find(isExecutable);
+  const path = process.env["PATH"] ?? "";
+  const key = `${path}:${name}`;
+  const known = found.get(key);
+  if (known !== undefined && isExecutable(known)) return known;
+  const directories = [...path.split(":").filter(isAbsolute), ...usualDirectories];
+  const program = directories.map(directory => join(directory, name)).find(isExecutable);
+  if (program !== undefined) found.set(key, program);
+  return program;
 }
 
 function isExecutable(path: string): boolean {

@@ -1,7 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { readdirSync, readFileSync } from "node:fs";
-import { readProcess } from "./process-state.ts";
 import { isSpawned } from "./spawn-process.ts";
 import { call, callRaw } from "./sys.ts";
 
@@ -18,9 +17,10 @@ export function becomeSubreaper(): Disposable {
   // A zombie is nobody's when libuv, which hears of it by the same signal, has had a turn of its loop and left it.
   const look = () => {
     timer = undefined;
-    const zombies = childPids().filter(
-      pid => !isSpawned(pid) && !owned.has(pid) && readProcess(pid)?.state === "Z",
-    );
+    // The usual case, after each spawned program: one call tells that nobody is left over.
+    const zombies = isZombie(anyChild)
+      ? childPids().filter(pid => !isSpawned(pid) && !owned.has(pid) && isZombie(pid))
+      : [];
     for (const pid of zombies) if (seen.has(pid)) callRaw("waitpid", pid, null, 1);
     seen = new Set(zombies.filter(pid => !seen.has(pid)));
     if (seen.size > 0) schedule();
@@ -62,6 +62,19 @@ function ownChildren(): Disposable & { has(pid: number): boolean } {
     },
   };
 }
+
+const anyChild = 0;
+
+/** Whether a child has ended and nobody has waited for it, without waiting for it either (waitid(2), WNOWAIT). */
+function isZombie(pid: number | typeof anyChild): boolean {
+  const info = Buffer.alloc(128);
+  const kind = pid === anyChild ? 0 : 1; // P_ALL, P_PID
+  const options = 0x01000005; // WNOWAIT | WEXITED | WNOHANG
+  return callRaw("waitid", kind, pid, info, options) === 0 && info.readInt32LE(siPid) !== 0;
+}
+
+/** Where siginfo_t has the pid, on 64-bit machines; it stays zero when no child has ended. */
+const siPid = 16;
 
 function childPids(): readonly number[] {
   return readdirSync("/proc/self/task").flatMap(thread => {

@@ -24,6 +24,7 @@ const prototypes = {
   unshare: "int unshare(int flags)",
   setns: "int setns(int fd, int type)",
   statfs: "int statfs(const void *path, void *buffer)",
+  statx: "int statx(int directory, const void *path, int flags, unsigned int mask, void *buffer)",
   syncfs: "int syncfs(int fd)",
   ioctl: "int ioctl(int fd, unsigned long request, void *argument)",
   socket: "int socket(int domain, int type, int protocol)",
@@ -34,6 +35,7 @@ const prototypes = {
   prctl: "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
   kill: "int kill(int pid, int signal)",
   waitpid: "int waitpid(int pid, void *status, int options)",
+  waitid: "int waitid(int kind, unsigned int id, void *info, int options)",
   sethostname: "int sethostname(const void *name, size_t length)",
   posix_spawn:
     "int posix_spawn(void *pid, const void *path, const void *actions, const void *attributes, const char **argv, const char **envp)",

@@ -73,6 +73,8 @@ export class RuntimeShim implements AsyncDisposable {
   readonly #orphans: NodeJS.Timeout;
   readonly #locks = new KeyedLock();
   readonly #usages = new UsageReader();
+  /** Of containers whose usage is asked for; a container's cgroup stays where it is. */
+  readonly #cgroups = new Map<string, Cgroup>();
 
   /** @internal */
   constructor(options: ShimOptions & { readonly logger?: Logger }) {
@@ -196,7 +198,7 @@ export class RuntimeShim implements AsyncDisposable {
   async start(id: string, options: CallOptions = {}): Promise<void> {
     await this.#locks.run(id, async () => {
       const record = this.#files.getRecord(id);
-      const state = await this.state(id);
+      const state = await this.#stateOf(record);
       if (state.status !== "created")
         throw new OcidError(
           "FAILED_PRECONDITION",
@@ -208,7 +210,11 @@ export class RuntimeShim implements AsyncDisposable {
   }
 
   async state(id: string): Promise<ContainerState> {
-    const record = this.#files.getRecord(id);
+    return await this.#stateOf(this.#files.getRecord(id));
+  }
+
+  async #stateOf(record: ContainerRecord): Promise<ContainerState> {
+    const { id } = record;
     const exit = this.#files.readExit(id);
     if (exit)
       return {
@@ -240,7 +246,7 @@ export class RuntimeShim implements AsyncDisposable {
   ): Promise<void> {
     const record = this.#files.findRecord(id);
     if (!record) return;
-    const state = await this.state(id);
+    const state = await this.#stateOf(record);
     if (state.status === "stopped") return;
     if (state.status === "running" && request.timeoutMs > 0) {
       signalProcess(record.init!, signalNumber(request.stopSignal));
@@ -305,7 +311,7 @@ export class RuntimeShim implements AsyncDisposable {
 
   async #runtimeOfRunning(id: string): Promise<InstalledRuntime> {
     const record = this.#files.getRecord(id);
-    const state = await this.state(id);
+    const state = await this.#stateOf(record);
     if (state.status !== "running")
       throw new OcidError(
         "FAILED_PRECONDITION",
@@ -346,22 +352,21 @@ export class RuntimeShim implements AsyncDisposable {
 
   /** What it uses; FAILED_PRECONDITION when it has ended. */
   async usage(id: string): Promise<ContainerUsage> {
-    return this.#usages.read(id, this.#liveCgroup(this.#files.getRecord(id)));
+    return this.#usages.read(id, this.#liveCgroup(id));
   }
 
   /** What monitoring wants of it; FAILED_PRECONDITION when it has ended. */
   async measure(id: string): Promise<ContainerMeasurements> {
-    const record = this.#files.getRecord(id);
-    return await this.#usages.measure(id, this.#liveCgroup(record), record.init?.pid);
+    return await this.#usages.measure(id, this.#liveCgroup(id), this.#files.getRecord(id).init?.pid);
   }
 
-  #liveCgroup(record: ContainerRecord): Cgroup {
-    const cgroup = cgroupFor(record);
-    if (!cgroup?.exists())
-      throw new OcidError(
-        "FAILED_PRECONDITION",
-        `container ${record.id} has no cgroup any more; it has ended`,
-      );
+  #liveCgroup(id: string): Cgroup {
+    const cgroup = this.#cgroups.get(id) ?? cgroupFor(this.#files.getRecord(id));
+    if (!cgroup?.exists()) {
+      this.#cgroups.delete(id);
+      throw new OcidError("FAILED_PRECONDITION", `container ${id} has no cgroup any more; it has ended`);
+    }
+    this.#cgroups.set(id, cgroup);
     return cgroup;
   }
 
@@ -441,6 +446,7 @@ export class RuntimeShim implements AsyncDisposable {
     rmSync(files.exit, { force: true });
     this.#watch.forget(id);
     this.#usages.forget(id);
+    this.#cgroups.delete(id);
   }
 }
 

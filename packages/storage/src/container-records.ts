@@ -55,7 +55,8 @@ export class ContainerRecords {
   }
 
   find(id: string): ContainerRecord | undefined {
-    return this.list().find(container => container.id === id);
+    const row = this.#records.find(id);
+    return row && toContainer(row);
   }
 
   /** Runs `work` alone on the containers. */

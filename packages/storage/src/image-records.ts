@@ -68,7 +68,8 @@ export class ImageRecords {
   }
 
   get(id: string): ImageRecord | undefined {
-    return this.list().find(image => image.id === id);
+    const row = this.#records.find(id);
+    return row && toImage(row, this.#readOnly);
   }
 
   /** DATA_LOSS when an item that the record names is gone, or is larger than any of its kind. */

@@ -166,6 +166,11 @@ export function discardLayerFiles(layout: Layout, id: string, trash: Trash): voi
   if (link !== undefined) trash.discard(join(layout.links, link));
   else for (const orphan of linksTo(layout, id)) trash.discard(join(layout.links, orphan));
   trash.discard(join(layout.overlay, id));
+  discardLayerData(layout, id, trash);
+}
+
+/** Takes away what is kept of a layer beside its records: tar-split, big data. */
+export function discardLayerData(layout: Layout, id: string, trash: Trash): void {
   trash.discard(join(layout.layers, `${id}.tar-split.gz`));
   trash.discard(join(layout.layers, id));
 }

@@ -5,7 +5,7 @@ import type { AppliedLayer } from "@ocid/layer";
 import { type DiffId, type Digest, digestBytes, digestHex } from "@ocid/spec";
 import { asDigest, numberOf, objectOf, type Row, textOf, textsOf, withKeys } from "./go-json.ts";
 import { type IdMappings, toRecord } from "./id-mapping.ts";
-import { discardLayerFiles } from "./layer-directory.ts";
+import { discardLayerData, discardLayerFiles } from "./layer-directory.ts";
 import { type Layout, placesOf } from "./layout.ts";
 import { type LockedRecords, RecordSet } from "./record-set.ts";
 import type { LockContext } from "./store-lock.ts";
@@ -94,7 +94,7 @@ export class LayerRecords {
   }
 
   find(id: string): LayerRecord | undefined {
-    const row = this.#records.rows().find(candidate => candidate["id"] === id);
+    const row = this.#records.find(id);
     return row && !isIncomplete(row) ? toLayer(row) : undefined;
   }
 
@@ -147,7 +147,12 @@ export class LayerRecords {
     { ofImage = false }: { readonly ofImage?: boolean } = {},
   ): Promise<LayerRecord> {
     const id = row["id"] as string;
-    this.#discard(id, trash);
+    // The directory is the first thing that is made of a layer, and goes after its links: without it, where a search
+    // through all links would be for nothing, there is none.
+    for (const place of this.#places) {
+      if (existsSync(join(place.overlay, id))) discardLayerFiles(place, id, trash);
+      else discardLayerData(place, id, trash);
+    }
     const names = new Set(textsOf(row, "names"));
     await locked.change(other => withoutNames(other, names), {
       append: [incomplete(row)],

@@ -141,7 +141,8 @@ export class Mounts {
   }
 
   #find(layerId: string): Row | undefined {
-    return this.#records.rows().find(row => row["id"] === layerId && textOf(row, "path") !== undefined);
+    const row = this.#records.find(layerId);
+    return row && textOf(row, "path") !== undefined ? row : undefined;
   }
 
   /** Takes the overlay directory's own mount away when nothing is mounted below it, as every user of the store does when it ends. */

@@ -28,6 +28,9 @@ interface Place {
 export class RecordSet {
   readonly #places: readonly Place[];
   #token: string | undefined;
+  #read: readonly (readonly Row[])[] = [];
+  #rows: readonly Row[] = [];
+  #byId: ReadonlyMap<unknown, Row> = new Map();
 
   /** Locks are taken in the order of the places, and each tells of a change in any. */
   constructor(...places: readonly RecordPlace[]) {
@@ -40,9 +43,21 @@ export class RecordSet {
 
   /** All records; of those with the same id the first. Not to be changed. */
   rows(): readonly Row[] {
-    const all = this.#files().flatMap(file => file.read());
-    const ids = new Set<unknown>();
-    return all.filter(row => !ids.has(row["id"]) && ids.add(row["id"]));
+    const read = this.#files().map(file => file.read());
+    if (read.length === this.#read.length && read.every((rows, at) => rows === this.#read[at]))
+      return this.#rows;
+    const byId = new Map<unknown, Row>();
+    for (const row of read.flat()) if (!byId.has(row["id"])) byId.set(row["id"], row);
+    this.#read = read;
+    this.#rows = [...byId.values()];
+    this.#byId = byId;
+    return this.#rows;
+  }
+
+  /** The record with an id. */
+  find(id: string): Row | undefined {
+    this.rows();
+    return this.#byId.get(id);
   }
 
   /** The number of the place that a record of `rows` is from; undefined when there is none with the id. */

@@ -1,4 +1,4 @@
-import { renameSync } from "node:fs";
+import { lstatSync, renameSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type Logger, messageOf } from "@ocid/base";
 import { type Layout, placesOf } from "./layout.ts";
@@ -23,6 +23,7 @@ export class Trash implements AsyncDisposable {
 
   /** Takes a path of an overlay directory, or one beside layers.json, away; nothing happens when it is not there. */
   discard(path: string): void {
+    if (!lstatSync(path, { throwIfNoEntry: false })) return;
     const place = this.#places.find(({ root }) => path.startsWith(`${root}/`)) ?? this.#places[0]!;
     const parent = path.startsWith(`${place.overlay}/`) ? place.contentStaging : place.metadataStaging;
     const bin = this.#bins.get(parent) ?? openStaging(parent);

@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ContainerState, PodSandboxState } from "@ocid/cri-api";
-import { difference, type NodeState, readNodeState } from "@ocid/testkit";
+import { difference, type NodeState, randomFrom, readNodeState } from "@ocid/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type DaemonUnderTest, eventually, startDaemonUnderTest } from "./daemon-under-test.ts";
 
@@ -128,15 +128,4 @@ async function expectAllOnce(names: readonly string[]): Promise<void> {
     }
   });
   expect(lines().filter(text => text !== "started\n")).toEqual([]);
-}
-
-/** Numbers in [0, 1) that are the same for the same seed (mulberry32). */
-function randomFrom(start: number): () => number {
-  let state = start;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -7,4 +7,5 @@ export {
   startDockerRegistry,
 } from "./docker-registry.ts";
 export { difference, leakCheck, type NodeState, readNodeState } from "./leak-check.ts";
+export { randomFrom } from "./random-from.ts";
 export { mountpointsBelow, tempRoot, unmountBelow } from "./temp-root.ts";
