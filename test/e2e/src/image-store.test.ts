@@ -60,7 +60,7 @@ test("ImageFsInfo and stats tell the two file systems apart, and containers go o
   expect(layers(join(daemon.root, "r"))).toEqual([]);
 });
 
-test("ocic checks, repairs, counts, collects and quarantines in both", () => {
+test("ocic checks, repairs, counts and collects in both", () => {
   expect(ocic("storage", "check", "--deep")).toMatchObject({ code: 0 });
   const [layer] = layers(images);
   const file = join(images, "overlay", layer!, "diff/bin/busybox");
