@@ -27,6 +27,7 @@ const packages = [
   ...["linux-image-cloud-amd64", "initramfs-tools"],
   ...["runc", "crun", "conmon", "containernetworking-plugins", "iptables", "iproute2"],
   ...["podman", "docker-registry", "busybox-static", "libcap2-bin", "openssl", "libatomic1", "libstdc++6"],
+  ...["e2fsprogs", "xfsprogs"],
 ];
 
 const service = `[Unit]

@@ -22,6 +22,7 @@ const setups: readonly Setup[] = [
     tests: [
       ...core,
       "test/e2e/lane/service.test.ts",
+      "test/e2e/lane/quota.test.ts",
       "packages/host/test/cgroup.test.ts",
       "test/e2e/src/restart.test.ts",
       "test/e2e/src/user-namespace.test.ts",

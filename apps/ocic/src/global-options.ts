@@ -69,6 +69,7 @@ export async function openLocalStore(options: GlobalOptions): Promise<Store> {
     imageStore: options.imagestore ?? conf.imageStore,
     mountOptions: conf.mountOptions,
     additionalStores: conf.additionalStores,
+    quota: conf.quota,
     logger: warnings,
   });
 }

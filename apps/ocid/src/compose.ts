@@ -53,6 +53,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
       imageStore: config.storage.imagestore || undefined,
       mountOptions: options.storage.mountOptions,
       additionalStores: options.storage.additionalStores,
+      quota: options.storage.quota,
       layerPool,
       logger: logger.child({ part: "storage" }),
     }),

@@ -21,10 +21,9 @@ import {
   errnoOf,
   idmappedMount,
   isMountPoint,
-  listMounts,
-  type MountEntry,
   minOomScoreAdj,
   mount,
+  mountOf,
   type NamespaceWorker,
   openCgroup,
   openInRoot,
@@ -140,14 +139,6 @@ export function createNodePort(worker: NamespaceWorker, cgroupDriver: "cgroupfs"
       return { device, sizeBytes: blocks * BigInt(blockSize), inodes, inodesFree };
     },
   };
-}
-
-/** The mount that a path lies on; the last of those at the same place covers the others. */
-function mountOf(path: string): MountEntry {
-  const below = (target: string) => path === target || path.startsWith(target === "/" ? "/" : `${target}/`);
-  return listMounts()
-    .filter(({ target }) => below(target))
-    .reduce((best, next) => (next.target.length >= best.target.length ? next : best));
 }
 
 function resolveInRoot(root: string, path: string): string | undefined {

@@ -27,6 +27,7 @@ export {
   type MountRequest,
   makePrivate,
   mount,
+  mountOf,
   statFilesystem,
   unmount,
 } from "./mount.ts";
@@ -50,6 +51,14 @@ export {
   waitForProcessEnd,
 } from "./process-state.ts";
 export { type ProcessUsage, readOpenFilesLimit, readProcessUsage } from "./process-usage.ts";
+export {
+  assignProject,
+  type ProjectQuota,
+  readProject,
+  readProjectQuota,
+  requireProjectQuotas,
+  setProjectLimits,
+} from "./project-quota.ts";
 export { openPseudoTerminal, type PseudoTerminal } from "./pseudo-terminal.ts";
 export {
   cleanEnvironment,

@@ -111,6 +111,14 @@ export function listMounts(): readonly MountEntry[] {
   return parseMountinfo(readFileSync("/proc/self/mountinfo", "utf8"));
 }
 
+/** The mount that a path, free of symlinks, lies on; the last of those at the same place covers the others. */
+export function mountOf(path: string): MountEntry {
+  const below = (target: string) => path === target || path.startsWith(target === "/" ? "/" : `${target}/`);
+  return listMounts()
+    .filter(({ target }) => below(target))
+    .reduce((best, next) => (next.target.length >= best.target.length ? next : best));
+}
+
 export function parseMountinfo(text: string): readonly MountEntry[] {
   return text
     .split("\n")

@@ -13,6 +13,7 @@ test.each([
   ["pidfd_open", 434, 434],
   ["openat2", 437, 437],
   ["mount_setattr", 442, 442],
+  ["quotactl_fd", 443, 443],
 ] as const)("%s is call %d on x86-64 and %d on arm64", (name, x64, arm64) => {
   expect([systemCallNumber(name, "x64"), systemCallNumber(name, "arm64")]).toEqual([x64, arm64]);
 });

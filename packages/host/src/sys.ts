@@ -70,6 +70,7 @@ const numbered = {
   pidfd_open: [434, "int pid, unsigned int flags"],
   openat2: [437, "int directory, const void *path, void *how, size_t size"],
   mount_setattr: [442, "int directory, const void *path, unsigned int flags, void *attributes, size_t size"],
+  quotactl_fd: [443, "unsigned int fd, unsigned int command, unsigned int id, void *data"],
 } as const;
 
 // Calls whose function in libc acts on all threads, where one is meant; the numbers differ (unistd.h of each).

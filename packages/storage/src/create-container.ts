@@ -71,7 +71,12 @@ export async function createContainer(
           ? undefined
           : { overlay: layoutOfLayer(parts, image.layerId).overlay, id: image.layerId };
       await layers.create(row, () =>
-        createLayerDirectory(parts.layout, { id: layerId, parent, idMappings: request.idMappings }),
+        createLayerDirectory(parts.layout, {
+          id: layerId,
+          parent,
+          idMappings: request.idMappings,
+          quota: parts.quota,
+        }),
       );
       const container: ContainerRecord = {
         id: request.id,

@@ -16,6 +16,7 @@ import {
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
 import { type IdMappings, toHostId } from "./id-mapping.ts";
+import { type LayerQuota, limitLayer } from "./layer-quota.ts";
 import type { Layout } from "./layout.ts";
 import type { Trash } from "./trash.ts";
 import { syncPaths } from "./write-record.ts";
@@ -34,6 +35,8 @@ export interface LayerDirectoryRequest {
   readonly parent: LayerParent | undefined;
   /** For a layer whose files have shifted owners. */
   readonly idMappings?: IdMappings | undefined;
+  /** What the layer may take up, where that is limited. */
+  readonly quota?: LayerQuota | undefined;
   /** A directory on the same mount that becomes the content; without, the layer is empty. */
   readonly staged?: string;
 }
@@ -45,7 +48,7 @@ export interface LayerDirectoryRequest {
  */
 export async function createLayerDirectory(
   layout: Layout,
-  { id, parent, staged, idMappings }: LayerDirectoryRequest,
+  { id, parent, staged, idMappings, quota }: LayerDirectoryRequest,
 ): Promise<void> {
   const directory = join(layout.overlay, id);
   const diff = join(directory, "diff");
@@ -56,6 +59,8 @@ export async function createLayerDirectory(
       `an image of ${lower.length + 1} layers cannot be mounted: overlayfs takes at most ${maxLowers + 1}`,
     );
   mkdirSync(directory, { mode: 0o700 });
+  // Before anything is made in it, which then belongs to the same project.
+  if (quota) limitLayer(directory, quota);
   if (staged === undefined) mkdirSync(diff);
   else renameSync(staged, diff);
   const link = linkName();

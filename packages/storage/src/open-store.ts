@@ -1,9 +1,11 @@
 import { join } from "node:path";
 import { type Logger, silentLogger } from "@ocid/base";
+import { requireProjectQuotas } from "@ocid/host";
 import { createLayerPool, type LayerPool } from "@ocid/layer";
 import { ContainerRecords } from "./container-records.ts";
 import { refuseForeignShapes } from "./foreign-shapes.ts";
 import { ImageRecords } from "./image-records.ts";
+import type { LayerQuota } from "./layer-quota.ts";
 import { LayerRecords } from "./layer-records.ts";
 import { LayerUsage } from "./layer-usage.ts";
 import { placesOf, prepareLayout } from "./layout.ts";
@@ -25,6 +27,11 @@ export interface StoreOptions {
   readonly mountOptions?: readonly string[] | undefined;
   /** Graph roots of further stores whose images are used but never changed: `additionalimagestores` of storage.conf. */
   readonly additionalStores?: readonly string[] | undefined;
+  /**
+   * What each container that is made from now on may write: `size` and `inodes` of storage.conf. FAILED_PRECONDITION
+   * where the file system of `root` keeps no project quotas.
+   */
+  readonly quota?: LayerQuota | undefined;
   /** Threads that unpack; one is made, and disposed of with the store, when none is given. */
   readonly layerPool?: LayerPool | undefined;
   readonly logger?: Logger | undefined;
@@ -39,6 +46,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const layout = prepareLayout(root, runRoot, options.imageStore);
   const places = placesOf(layout);
   for (const place of places) refuseForeignShapes(place);
+  if (options.quota) requireProjectQuotas(layout.overlay);
   const others = (options.additionalStores ?? []).filter(other => places.every(({ root }) => root !== other));
   const layers = new LayerRecords(layout, logger);
   return new Store(
@@ -57,6 +65,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       pool: options.layerPool ?? createLayerPool(),
       staged: new Set(),
       layerUsage: new LayerUsage(layout),
+      quota: options.quota,
     },
     options.layerPool === undefined,
   );

@@ -1,8 +1,15 @@
-import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
-import { OcidError, wrapError } from "@ocid/base";
-import { parse } from "smol-toml";
+import { OcidError } from "@ocid/base";
+import type { LayerQuota } from "./layer-quota.ts";
+import { parseSize } from "./parse-size.ts";
+import {
+  type ConfPlaces,
+  type Environment,
+  isTable,
+  readStorageConf,
+  storageConfFiles,
+} from "./storage-conf-files.ts";
 
 /** What storage.conf, its environment and the defaults say. */
 export interface StorageConf {
@@ -14,39 +21,37 @@ export interface StorageConf {
   readonly mountOptions: readonly string[];
   /** `additionalimagestores`: graph roots that are only read. */
   readonly additionalStores: readonly string[];
-  /** The file that was read, if any. */
-  readonly file: string | undefined;
+  /** `size` and `inodes`: what each container may write. */
+  readonly quota: LayerQuota | undefined;
+  /** The files that were read, later ones over earlier ones. */
+  readonly files: readonly string[];
 }
 
-type Environment = Readonly<Record<string, string | undefined>>;
+/**
+ * Options that change how files lie on disk or how they are mounted, in ways that a native overlay mount does not do.
+ */
+const refused = ["mount_program", "force_mask", "use_composefs"] as const;
 
 /**
- * Options that change how files lie on disk or how they are mounted, in ways that a native overlay mount does not do,
- * and limits that nobody would keep.
+ * Loads storage.conf (containers-storage.conf(5)) with its drop-ins (see `storageConfFiles`); then `STORAGE_DRIVER`,
+ * and `STORAGE_OPTS` in place of all options. UNIMPLEMENTED names what would shape the store differently: another
+ * driver, `mount_program`, `force_mask`, `use_composefs`. `places` is where the system's files lie.
  */
-const refused = ["mount_program", "force_mask", "use_composefs", "size", "inodes"] as const;
-
-/**
- * Loads storage.conf (containers-storage.conf(5)): `CONTAINERS_STORAGE_CONF` alone if set, else the first of the
- * system's files, never merged; then `STORAGE_DRIVER`, and `STORAGE_OPTS` in place of all options. UNIMPLEMENTED names
- * what would shape the store differently: another driver, `mount_program`, `force_mask`, `use_composefs`;
- * and the quotas `size` and `inodes`.
- */
-export function loadStorageConf(env: Environment = process.env): StorageConf {
-  const file = findFile(env);
-  const table = file === undefined ? {} : readTable(file);
+export function loadStorageConf(env: Environment = process.env, places?: ConfPlaces): StorageConf {
+  const files = storageConfFiles(env, places);
+  const table = section(readStorageConf(files), "storage");
   const driver = env["STORAGE_DRIVER"] || text(table, "driver") || "overlay";
   if (driver !== "overlay" && driver !== "overlay2")
     throw new OcidError(
       "UNIMPLEMENTED",
-      `storage driver ${driver} is not supported (${file ?? "STORAGE_DRIVER"}); set driver = "overlay"`,
+      `storage driver ${driver} is not supported (${env["STORAGE_DRIVER"] ? "STORAGE_DRIVER" : files.join(", ")}); set driver = "overlay"`,
     );
   const options = env["STORAGE_OPTS"] ? fromEnvironment(env["STORAGE_OPTS"]) : fromTable(table);
   const unknown = refused.find(key => options[key] !== undefined && options[key] !== "false");
   if (unknown !== undefined)
     throw new OcidError(
       "UNIMPLEMENTED",
-      `storage option ${unknown} is not supported (${env["STORAGE_OPTS"] ? "STORAGE_OPTS" : file}); remove it or use another store`,
+      `storage option ${unknown} is not supported (${env["STORAGE_OPTS"] ? "STORAGE_OPTS" : files.join(", ")}); remove it or use another store`,
     );
   const uid = process.getuid?.() ?? 0;
   const defaults =
@@ -69,33 +74,29 @@ export function loadStorageConf(env: Environment = process.env): StorageConf {
     additionalStores: [...list(options.additionalimagestores), ...list(options.imagestore)].map(
       path => expand(path, env, "additionalimagestores") ?? path,
     ),
-    file,
+    quota: quotaOf(options),
+    files,
   };
 }
 
-function findFile(env: Environment): string | undefined {
-  const asked = env["CONTAINERS_STORAGE_CONF"];
-  if (asked) return asked;
-  const configHome =
-    env["XDG_CONFIG_HOME"] || ((process.getuid?.() ?? 0) === 0 ? undefined : join(homedir(), ".config"));
-  const candidates = [
-    ...(configHome ? [join(configHome, "containers/storage.conf")] : []),
-    "/etc/containers/storage.conf",
-    "/usr/share/containers/storage.conf",
-  ];
-  return candidates.find(path => existsSync(path));
-}
-
-function readTable(file: string): Record<string, unknown> {
-  try {
-    return section(parse(readFileSync(file, "utf8")), "storage");
-  } catch (error) {
-    throw wrapError(`read ${file}`, error, "INVALID_ARGUMENT");
-  }
+function quotaOf({ size, inodes }: Options): LayerQuota | undefined {
+  const quota = {
+    bytes: size === undefined ? 0 : parseSize(size, "size"),
+    inodes: inodes === undefined ? 0 : Number(/^\d{1,15}$/.test(inodes) ? inodes : Number.NaN),
+  };
+  if (Number.isNaN(quota.inodes))
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `storage.conf: inodes should be a whole number, found ${JSON.stringify(inodes)}`,
+    );
+  return quota.bytes + quota.inodes > 0 ? quota : undefined;
 }
 
 type Options = Partial<
-  Record<(typeof refused)[number] | "mountopt" | "additionalimagestores" | "imagestore", string>
+  Record<
+    (typeof refused)[number] | "mountopt" | "additionalimagestores" | "imagestore" | "size" | "inodes",
+    string
+  >
 >;
 
 /** Comma list of `[overlay.]key=value`: stores that are named more than once add up, of other options the last counts. */
@@ -117,14 +118,19 @@ function fromEnvironment(text: string): Options {
 }
 
 /** Options of the overlay driver, each either in its own section or in that of all drivers. */
-function fromTable(table: Record<string, unknown>): Options {
+function fromTable(table: Readonly<Record<string, unknown>>): Options {
   const all = section(table, "options");
   const overlay = section(all, "overlay");
   const pick = (key: string) => {
     const value = overlay[key] ?? all[key];
-    return Array.isArray(value) ? value.join(",") : value === undefined ? undefined : String(value);
+    // What is no text in a list says how it is merged.
+    return Array.isArray(value)
+      ? value.filter(item => typeof item === "string").join(",")
+      : value === undefined
+        ? undefined
+        : String(value);
   };
-  const keys = [...refused, "mountopt", "additionalimagestores"] as const;
+  const keys = [...refused, "mountopt", "additionalimagestores", "size", "inodes"] as const;
   return Object.fromEntries(
     keys.flatMap(key => {
       const value = pick(key);
@@ -144,14 +150,12 @@ function rootless(env: Environment, uid: number): { readonly root: string; reado
   };
 }
 
-function section(table: Record<string, unknown>, key: string): Record<string, unknown> {
+function section(table: Readonly<Record<string, unknown>>, key: string): Readonly<Record<string, unknown>> {
   const value = table[key];
-  return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? (value as Record<string, unknown>)
-    : {};
+  return isTable(value) ? value : {};
 }
 
-function text(table: Record<string, unknown>, key: string): string | undefined {
+function text(table: Readonly<Record<string, unknown>>, key: string): string | undefined {
   const value = table[key];
   return typeof value === "string" && value !== "" ? value : undefined;
 }

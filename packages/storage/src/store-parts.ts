@@ -5,6 +5,7 @@ import type { LayerPool } from "@ocid/layer";
 import type { ContainerRecord, ContainerRecords } from "./container-records.ts";
 import { findImage } from "./find-image.ts";
 import { type ImageRecord, ImageRecords } from "./image-records.ts";
+import type { LayerQuota } from "./layer-quota.ts";
 import { type LayerRecord, LayerRecords } from "./layer-records.ts";
 import type { LayerUsage } from "./layer-usage.ts";
 import { type Layout, layoutOf } from "./layout.ts";
@@ -29,6 +30,8 @@ export interface StoreParts {
   /** Layers that are unpacked and wait to be published, or to be given back. */
   readonly staged: Set<Staged>;
   readonly layerUsage: LayerUsage;
+  /** What each container that is made may write. */
+  readonly quota: LayerQuota | undefined;
 }
 
 /** A store that is only read: images in it count as ours, its layers may lie below ours (§H.4). */

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { type DiskUsage, diskUsage } from "./disk-usage.ts";
 import { overlayOf } from "./image-disk-usage.ts";
+import { limitedUsage } from "./layer-quota.ts";
 import { type CallOptions, getContainer, type StoreParts } from "./store-parts.ts";
 
 export interface StoreUsage {
@@ -38,7 +39,8 @@ export async function containerUsage(
 }
 
 async function writableUsage(parts: StoreParts, layerId: string, options: CallOptions): Promise<DiskUsage> {
-  return await diskUsage(join(parts.layout.overlay, layerId, "diff"), options.signal);
+  const directory = join(parts.layout.overlay, layerId);
+  return limitedUsage(directory) ?? (await diskUsage(join(directory, "diff"), options.signal));
 }
 
 function total(parts: readonly DiskUsage[]): DiskUsage {

@@ -1,6 +1,7 @@
 import { lstatSync, renameSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { type Logger, messageOf } from "@ocid/base";
+import { releaseLimits } from "./layer-quota.ts";
 import { type Layout, placesOf } from "./layout.ts";
 import { openStaging, type StagingDirectory } from "./staging.ts";
 
@@ -25,6 +26,7 @@ export class Trash implements AsyncDisposable {
   discard(path: string): void {
     if (!lstatSync(path, { throwIfNoEntry: false })) return;
     const place = this.#places.find(({ root }) => path.startsWith(`${root}/`)) ?? this.#places[0]!;
+    if (dirname(path) === place.overlay) releaseLimits(path);
     const parent = path.startsWith(`${place.overlay}/`) ? place.contentStaging : place.metadataStaging;
     const bin = this.#bins.get(parent) ?? openStaging(parent);
     this.#bins.set(parent, bin);
