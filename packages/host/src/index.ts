@@ -60,6 +60,7 @@ export {
   setProjectLimits,
 } from "./project-quota.ts";
 export { openPseudoTerminal, type PseudoTerminal } from "./pseudo-terminal.ts";
+export { removeTree } from "./remove-tree.ts";
 export {
   cleanEnvironment,
   findExecutable,

@@ -6,7 +6,7 @@ import { PlainLayer, type PlainSink } from "./plain-layer.ts";
 import { SyncZlib } from "./sync-zlib.ts";
 
 export interface LayerLimits {
-  /** Most bytes of the uncompressed tar. Default 128 GiB. */
+  /** Most bytes of the uncompressed tar, holes of sparse files included. Default 128 GiB. */
   readonly maxBytes?: number;
   /** Most entries. Default 5,000,000. */
   readonly maxEntries?: number;

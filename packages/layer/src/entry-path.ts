@@ -10,7 +10,8 @@ const maxDepth = 1024;
 export function entryPath(name: string | Buffer): string {
   // A latin1 string stands for the bytes of a name that is not UTF-8; `onDisk` turns it back.
   const text = typeof name === "string" ? name : `\udfff${name.toString("latin1")}`;
-  if (simple.test(text) && !text.includes("//")) return text;
+  // What is short cannot be deep.
+  if (text.length <= 2 * maxDepth && simple.test(text) && !text.includes("//")) return text;
   const raw = text.startsWith("\udfff");
   const parts = (raw ? text.slice(1) : text).split("/").filter(part => part !== "" && part !== ".");
   if (parts.includes(".."))

@@ -88,12 +88,15 @@ export class Extractor {
     this.#file = undefined;
     const { fd, header } = file;
     try {
-      if (header.sparse) ftruncateSync(fd, header.sparse.size);
+      if (header.sparse) {
+        file.sparse?.end();
+        ftruncateSync(fd, header.sparse.size);
+      }
       if (this.#ownedByOther(header)) fchownSync(fd, header.uid, header.gid);
       // After the owner, because a change of owner takes set-id bits away.
       if (this.#needsChmod(header)) fchmodSync(fd, header.mode);
       const atimeNs = accessTime(header);
-      if (header.mtimeNs % second === 0n && atimeNs % second === 0n)
+      if (inWholeSeconds(header.mtimeNs) && inWholeSeconds(atimeNs))
         futimesSync(fd, Number(atimeNs / second), Number(header.mtimeNs / second));
       else setTimesFd(fd, atimeNs, header.mtimeNs);
       setXattrs(file.path, header);
@@ -110,7 +113,7 @@ export class Extractor {
       const target = onDisk(this.#root, path);
       if (header.mode & setGroupId) chmodSync(target, header.mode);
       const atimeNs = accessTime(header);
-      if (header.mtimeNs % second === 0n && atimeNs % second === 0n)
+      if (inWholeSeconds(header.mtimeNs) && inWholeSeconds(atimeNs))
         utimesSync(target, Number(atimeNs / second), Number(header.mtimeNs / second));
       else setTimes(target, atimeNs, header.mtimeNs);
     }
@@ -305,7 +308,7 @@ export class Extractor {
     if (this.#ownedByOther(header)) lchownSync(target, header.uid, header.gid);
     if (!isSymlink && this.#needsChmod(header)) chmodSync(target, header.mode);
     const atimeNs = accessTime(header);
-    if (header.mtimeNs % second === 0n && atimeNs % second === 0n)
+    if (inWholeSeconds(header.mtimeNs) && inWholeSeconds(atimeNs))
       lutimesSync(target, Number(atimeNs / second), Number(header.mtimeNs / second));
     else setTimes(target, atimeNs, header.mtimeNs);
     setXattrs(target, header);
@@ -324,6 +327,11 @@ export class Extractor {
 function mkdirNow(target: string | Buffer, mode: number): true {
   mkdirSync(target, mode);
   return true;
+}
+
+/** Whether Node sets a time as it is: those before 1970 it takes for now. */
+function inWholeSeconds(ns: bigint): boolean {
+  return ns >= 0n && ns % second === 0n;
 }
 
 /** Access time is not before modification time, as in other tools. */

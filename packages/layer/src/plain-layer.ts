@@ -36,6 +36,7 @@ export class PlainLayer implements PlainSink, TarSink {
   readonly #uids = new Set<number>();
   readonly #gids = new Set<number>();
   #diffSize = 0;
+  #holeBytes = 0;
   #entry: TarHeader | undefined;
   #entries = 0;
 
@@ -57,14 +58,18 @@ export class PlainLayer implements PlainSink, TarSink {
   /** Takes a piece that lies in the memory of the sum. */
   write(piece: Uint8Array): void {
     this.#diffSize += piece.byteLength;
+    this.#limit();
+    this.#tarHash.update(piece);
+    this.#parser.write(piece);
+  }
+
+  #limit(): void {
     const limit = this.#target.maxBytes ?? 128 * 1024 ** 3;
-    if (this.#diffSize > limit)
+    if (this.#diffSize + this.#holeBytes > limit)
       throw new OcidError(
         "RESOURCE_EXHAUSTED",
         `layer ${this.#target.digest} unpacks to more than ${limit} bytes`,
       );
-    this.#tarHash.update(piece);
-    this.#parser.write(piece);
   }
 
   async finish(): Promise<PlainFacts> {
@@ -113,6 +118,11 @@ export class PlainLayer implements PlainSink, TarSink {
     if (!path.slice(path.lastIndexOf("/") + 1).startsWith(".wh.")) {
       this.#uids.add(header.uid);
       this.#gids.add(header.gid);
+    }
+    // Holes take no space, until somebody reads them: other tools write them out.
+    if (header.sparse) {
+      this.#holeBytes += Math.max(0, header.sparse.size - header.size);
+      this.#limit();
     }
     this.#extractor.entry(header);
     this.#entry = header;

@@ -1,7 +1,7 @@
 import { OcidError } from "@ocid/base";
 import { entryPath } from "./entry-path.ts";
 import { SparseContent } from "./sparse-content.ts";
-import { show, type TarHeader } from "./tar-header.ts";
+import type { TarHeader } from "./tar-header.ts";
 import { TarParser } from "./tar-parser.ts";
 
 /** A tar entry as it comes by, and pieces of its content where they are wanted. */
@@ -45,8 +45,6 @@ export async function* readTar(
     raw() {},
     entry(header) {
       const { sparse, ...rest } = header;
-      if (sparse && !(sparse.size >= 0))
-        throw new OcidError("INVALID_ARGUMENT", `archive entry ${show(header.name)} has a negative size`);
       const entry = {
         ...rest,
         path: entryPath(header.name),
@@ -62,6 +60,7 @@ export async function* readTar(
       if (file) pieces.push(...file.take(bytes));
     },
     endEntry() {
+      if (file) pieces.push(...file.end());
       pieces.push({ kind: "end" });
     },
   });
@@ -101,16 +100,14 @@ function* expanded({ bytes, hole = 0 }: Content): Generator<TarPiece & { readonl
 
 /** Puts the content of a file in order, holes included. */
 class ContentReader {
-  readonly #size: number | undefined;
+  readonly #size: number;
   readonly #sparse: SparseContent | undefined;
   #position = 0;
-  #left: number;
   #ready: Content[] = [];
 
   constructor({ sparse, size }: TarHeader) {
-    this.#left = size;
+    this.#size = sparse?.size ?? size;
     if (!sparse) return;
-    this.#size = sparse.size;
     this.#sparse = new SparseContent(sparse, (bytes, position) => {
       this.#ready.push({ kind: "content", bytes, hole: position - this.#position });
       this.#position = position + bytes.byteLength;
@@ -119,13 +116,17 @@ class ContentReader {
 
   take(bytes: Uint8Array): readonly Content[] {
     if (!this.#sparse) return [{ kind: "content", bytes }];
-    this.#left -= bytes.byteLength;
     this.#sparse.add(bytes);
     const ready = this.#ready;
     this.#ready = [];
-    if (this.#left === 0 && this.#position < this.#size!)
-      ready.push({ kind: "content", bytes: zeros.subarray(0, 0), hole: this.#size! - this.#position });
     return ready;
+  }
+
+  /** The hole that a file ends in. */
+  end(): readonly Content[] {
+    if (!this.#sparse) return [];
+    this.#sparse.end();
+    return [{ kind: "content", bytes: zeros.subarray(0, 0), hole: this.#size - this.#position }];
   }
 }
 

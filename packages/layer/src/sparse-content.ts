@@ -1,14 +1,18 @@
 import { OcidError } from "@ocid/base";
 import { blockBytes, type TarHeader } from "./tar-header.ts";
 
-const maxMapBytes = 8 * 1024 * 1024;
+/** A map costs some ten times its size in memory. */
+const maxMapBytes = 1024 * 1024;
 
 /** Puts the stored parts of a sparse file where they belong; what lies between them stays a hole. */
 export class SparseContent {
   readonly #size: number;
   readonly #write: (bytes: Uint8Array, position: number) => void;
   #parts: readonly (readonly [number, number])[] | undefined;
-  #map: Buffer = Buffer.alloc(0);
+  /** Numbers of the map, as far as it has come; a line that goes on; bytes read. */
+  #map: number[] = [];
+  #line = "";
+  #mapBytes = 0;
   #part = 0;
   #within = 0;
 
@@ -22,17 +26,7 @@ export class SparseContent {
   }
 
   add(bytes: Uint8Array): void {
-    let rest = bytes;
-    if (!this.#parts) {
-      // GNU's format 1.0: the map stands before the content, in decimal lines, filled up to whole blocks.
-      this.#map = Buffer.concat([this.#map, rest]);
-      if (this.#map.byteLength > maxMapBytes)
-        throw new OcidError("RESOURCE_EXHAUSTED", "archive has a sparse file with too many parts");
-      const used = this.#readMap();
-      if (used === undefined) return;
-      rest = this.#map.subarray(used);
-      this.#map = Buffer.alloc(0);
-    }
+    let rest = this.#parts ? bytes : this.#readMap(bytes);
     while (rest.byteLength > 0) {
       const part = this.#parts![this.#part];
       if (!part)
@@ -51,25 +45,53 @@ export class SparseContent {
     }
   }
 
-  #readMap(): number | undefined {
-    const lines: number[] = [];
+  /** Says that no more comes; DATA_LOSS when the map promised more. */
+  end(): void {
+    const missing = this.#parts
+      ? this.#parts.slice(this.#part).some(([, length], at) => length > (at === 0 ? this.#within : 0))
+      : this.#mapBytes > 0;
+    if (missing)
+      throw new OcidError(
+        "DATA_LOSS",
+        "archive is damaged: a sparse file has less content than its map says",
+      );
+  }
+
+  /** GNU's format 1.0: the map stands before the content, in decimal lines, filled up to whole blocks. What is left of the bytes. */
+  #readMap(bytes: Uint8Array): Uint8Array {
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const map = this.#map;
     let at = 0;
-    for (;;) {
-      const end = this.#map.indexOf(0x0a, at);
-      if (end === -1) return undefined;
-      const text = this.#map.toString("latin1", at, end);
-      if (!/^\d{1,15}$/.test(text))
+    while (map.length === 0 || map.length < 1 + 2 * map[0]!) {
+      const end = text.indexOf(0x0a, at);
+      this.#line += text.toString(
+        "latin1",
+        at,
+        end === -1 ? Math.min(text.byteLength, at + 16) : Math.min(end, at + 16),
+      );
+      if (!/^\d{0,15}$/.test(this.#line) || (end !== -1 && this.#line === ""))
         throw new OcidError("DATA_LOSS", "archive is damaged: a sparse file's map cannot be read");
-      lines.push(Number(text));
+      if (end === -1) {
+        this.#mapBytes += text.byteLength;
+        return text.subarray(text.byteLength);
+      }
+      map.push(Number(this.#line));
+      this.#line = "";
       at = end + 1;
-      if (lines.length === 1 + 2 * lines[0]!) break;
+      if (this.#mapBytes + at > maxMapBytes)
+        throw new OcidError("RESOURCE_EXHAUSTED", "archive has a sparse file with too many parts");
     }
-    const whole = Math.ceil(at / blockBytes) * blockBytes;
-    if (this.#map.byteLength < whole) return undefined;
+    const before = this.#mapBytes;
+    const whole = Math.ceil((before + at) / blockBytes) * blockBytes;
+    if (before + text.byteLength < whole) {
+      this.#mapBytes += text.byteLength;
+      return text.subarray(text.byteLength);
+    }
     this.#parts = this.#check(
-      Array.from({ length: lines[0]! }, (_, part) => [lines[1 + 2 * part]!, lines[2 + 2 * part]!] as const),
+      Array.from({ length: map[0]! }, (_, part) => [map[1 + 2 * part]!, map[2 + 2 * part]!] as const),
     );
-    return whole;
+    this.#map = [];
+    return text.subarray(whole - before);
   }
 
   #check(parts: readonly (readonly [number, number])[]): readonly (readonly [number, number])[] {

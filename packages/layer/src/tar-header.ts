@@ -96,6 +96,9 @@ export function completeHeader(
     );
   const size = paxNumber(pax, "size") ?? raw.size;
   if (size < 0) throw new OcidError("INVALID_ARGUMENT", `archive entry ${show(name)} has a negative size`);
+  const sparse = sparseOf(raw, pax);
+  if (sparse && sparse.size < 0)
+    throw new OcidError("INVALID_ARGUMENT", `archive entry ${show(name)} has a negative size`);
   const isDirectory = type === "directory" || (type === "file" && nameBytes.at(-1) === 0x2f);
   return {
     type: isDirectory ? "directory" : type,
@@ -110,7 +113,7 @@ export function completeHeader(
     major: type === "character" || type === "block" ? number(block, 329, 8, "device") : 0,
     minor: type === "character" || type === "block" ? number(block, 337, 8, "device") : 0,
     xattrs: xattrsOf(pax),
-    sparse: sparseOf(raw, pax),
+    sparse,
   };
 }
 

@@ -116,6 +116,47 @@ describe("an archive cannot reach outside of its root", () => {
     expect(existsSync("/etc/evil-of-layer")).toBe(false);
   });
 
+  test.each([
+    [
+      "two links that lead to each other",
+      [
+        { name: "a", type: "symlink" as const, linkname: "b" },
+        { name: "b", type: "symlink" as const, linkname: "a" },
+        { name: "a/x", content: "x" },
+      ],
+    ],
+    [
+      "a link over a link to the outside",
+      [
+        { name: "a", type: "symlink" as const, linkname: outside },
+        { name: "b", type: "symlink" as const, linkname: "a" },
+        { name: "b/evil-of-layer", content: "x" },
+      ],
+    ],
+    [
+      "a hard link to a link to the outside",
+      [
+        { name: "a", type: "symlink" as const, linkname: outside },
+        { name: "b", type: "link" as const, linkname: "a" },
+        { name: "b/evil-of-layer", content: "x" },
+      ],
+    ],
+    ["a hard link to itself", [{ name: "a", type: "link" as const, linkname: "a" }]],
+    ["a hard link to a directory", [{ name: "a", type: "link" as const, linkname: "." }]],
+    [
+      "a file below a file",
+      [
+        { name: "a", content: "x" },
+        { name: "a/b", content: "x" },
+      ],
+    ],
+  ])("%s is refused", async (_name, entries) => {
+    writeFileSync(join(outside, "kept"), "kept");
+    const { result } = await apply(await archive(entries));
+    await expect(result).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    expect(readdirSync(outside)).toEqual(["kept"]);
+  });
+
   test("a symlink within the layer is followed", async () => {
     const { result, directory } = await apply(
       await archive([
@@ -229,6 +270,15 @@ describe("too much", () => {
       ]),
     );
     await expect(result).rejects.toMatchObject({ code: "INVALID_ARGUMENT", reason: "DuplicateEntry" });
+  });
+
+  test.each([
+    ["short parts", "ab/".repeat(1400)],
+    ["parts as long as may be", `${"n".repeat(255)}/`.repeat(17)],
+    ["more levels than may be", "a/".repeat(1500)],
+  ])("a path of more than 4096 characters is refused: %s", async (_, path) => {
+    const { result } = await apply(await archive([{ name: "x", pax: { path: `${path}x` } }]));
+    await expect(result).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   });
 
   test("a name of 5000 characters names itself in the error", async () => {

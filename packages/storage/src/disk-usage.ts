@@ -1,4 +1,5 @@
-import { lstat, readdir } from "node:fs/promises";
+import { constants } from "node:fs";
+import { lstat, open, readdir } from "node:fs/promises";
 
 export interface DiskUsage {
   readonly bytes: number;
@@ -7,17 +8,32 @@ export interface DiskUsage {
 
 /** Entries asked for at once: enough to keep the thread pool busy, few enough to leave it to others. */
 const batch = 32;
+/** Well below PATH_MAX (4096), with the names that come after it. */
+const deepBytes = 2048;
 
 /**
  * Bytes on disk and inodes of everything below a directory, hard links counted once; what goes away meanwhile is
  * passed over. The event loop and the memory stay free however large the tree is.
  */
 export async function diskUsage(directory: string, signal?: AbortSignal): Promise<DiskUsage> {
-  const linked = new Set<bigint>();
-  let bytes = 0;
-  let inodes = 0;
-  const pending = [Buffer.from(directory)];
+  const sum = { bytes: 0, inodes: 0 };
+  await addTree(Buffer.from(directory), sum, new Set(), signal);
+  return sum;
+}
+
+type TreeSum = readonly [
+  sum: { bytes: number; inodes: number },
+  linked: Set<bigint>,
+  signal: AbortSignal | undefined,
+];
+
+async function addTree(top: Buffer, ...[sum, linked, signal]: TreeSum): Promise<void> {
+  const pending = [top];
   for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
+    if (path.byteLength > top.byteLength + deepBytes) {
+      await addDeepTree(path, sum, linked, signal);
+      continue;
+    }
     // Names need not be UTF-8.
     const names = (await readdir(path, { encoding: "buffer" }).catch(ignoreGone)) ?? [];
     const children = names.map(name => Buffer.concat([path!, slash, name]));
@@ -32,17 +48,28 @@ export async function diskUsage(directory: string, signal?: AbortSignal): Promis
           if (linked.has(stat.ino)) continue;
           linked.add(stat.ino);
         }
-        bytes += Number(stat.blocks) * 512;
-        inodes++;
+        sum.bytes += Number(stat.blocks) * 512;
+        sum.inodes++;
       }
     }
   }
-  return { bytes, inodes };
+}
+
+/** A tree may be deeper than a path can say: what lies below is reached through a descriptor. */
+async function addDeepTree(path: Buffer, ...rest: TreeSum): Promise<void> {
+  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+  const directory = await open(path, flags).catch(ignoreGone);
+  if (!directory) return;
+  try {
+    await addTree(Buffer.from(`/proc/self/fd/${directory.fd}`), ...rest);
+  } finally {
+    await directory.close();
+  }
 }
 
 const slash = Buffer.from("/");
 
 function ignoreGone(error: NodeJS.ErrnoException): undefined {
-  if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
+  if (["ENOENT", "ENOTDIR", "ELOOP"].includes(error.code ?? "")) return undefined;
   throw error;
 }

@@ -1,9 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
-import { withoutMountsBelow } from "@ocid/host";
+import { removeTree, withoutMountsBelow } from "@ocid/host";
 import { isId, type Row } from "./go-json.ts";
 import type { LayerChange } from "./layer-records.ts";
 import { type Layout, placesOf } from "./layout.ts";
@@ -256,7 +255,7 @@ function move(layout: Layout, pairs: readonly (readonly [string, string])[], way
 /** The part that has the note goes last: while that is there, the rest can be removed by whoever asks again. */
 async function removeEntry(layout: Layout, id: string): Promise<void> {
   for (const place of placesOf(layout).toReversed())
-    await rm(join(placeOf(place), id), { recursive: true, force: true });
+    await removeTree(join(placeOf(place), id));
 }
 
 async function writeKept(layout: Layout, id: string, kept: Kept): Promise<void> {

@@ -2,7 +2,7 @@ import { randomInt } from "node:crypto";
 import { existsSync, fstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type FileLock, tryLockFile } from "@ocid/host";
+import { type FileLock, removeTree, tryLockFile } from "@ocid/host";
 import { type Layout, placesOf } from "./layout.ts";
 
 /** A directory beside the store's own; others see from the lock of its name that it is in use (§D.7). */
@@ -58,7 +58,7 @@ async function sweep(parent: string): Promise<number> {
 
 async function removeStaging(parent: string, number: string, lock: FileLock): Promise<void> {
   try {
-    await rm(join(parent, `temp-dir-${number}`), { recursive: true, force: true });
+    await removeTree(join(parent, `temp-dir-${number}`));
     await rm(join(parent, `lock-${number}`), { force: true });
   } finally {
     lock.release();
