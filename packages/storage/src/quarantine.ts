@@ -254,8 +254,7 @@ function move(layout: Layout, pairs: readonly (readonly [string, string])[], way
 
 /** The part that has the note goes last: while that is there, the rest can be removed by whoever asks again. */
 async function removeEntry(layout: Layout, id: string): Promise<void> {
-  for (const place of placesOf(layout).toReversed())
-    await removeTree(join(placeOf(place), id));
+  for (const place of placesOf(layout).toReversed()) await removeTree(join(placeOf(place), id));
 }
 
 async function writeKept(layout: Layout, id: string, kept: Kept): Promise<void> {

@@ -20,6 +20,8 @@ describe.each([
   const device = join(root.path, `${name}.img`);
   const at = join(root.path, name);
   const mountAt = (option: string) => execFileSync("mount", ["-o", `loop,${option}`, device, at]);
+  /** As a crash of the machine leaves it. */
+  const unmount = () => execFileSync("umount", ["--recursive", at]);
   const directoryOf = (layerId: string) => join(at, "r/overlay", layerId);
   const open = (limits = true) =>
     openStore({
@@ -36,7 +38,8 @@ describe.each([
     return { id, path, layerId, project: readProject(directoryOf(layerId)) };
   }
   const fill = (path: string, bytes: number) => writeFileSync(path, Buffer.alloc(bytes, 1), { flush: true });
-  const refusal = expect.objectContaining({ code: expect.stringMatching(/^(EDQUOT|ENOSPC)$/) });
+  // ENOSPC of xfs, EDQUOT of ext4, which Node has no name for.
+  const refusal = expect.objectContaining({ errno: name === "xfs" ? -28 : -122 });
 
   beforeAll(async () => {
     writeFileSync(device, "");
@@ -50,7 +53,7 @@ describe.each([
 
   afterAll(async () => {
     await store[Symbol.asyncDispose]();
-    execFileSync("umount", [at]);
+    unmount();
   });
 
   test("a container cannot write more than the limit, and others go on", async () => {
@@ -82,7 +85,7 @@ describe.each([
 
   test("the limit outlives the process that set it, and the mount", async () => {
     await store[Symbol.asyncDispose]();
-    execFileSync("umount", [at]);
+    unmount();
     mountAt("prjquota");
     store = await open(false);
     const { path } = await store.mountContainer("b".repeat(64));
@@ -126,7 +129,7 @@ describe.each([
   test("without the mount option a limit is refused, and what was limited can be removed", async () => {
     await store.unmountContainer("b".repeat(64));
     await store[Symbol.asyncDispose]();
-    execFileSync("umount", [at]);
+    unmount();
     mountAt("noquota");
     await expect(open()).rejects.toMatchObject({
       code: "FAILED_PRECONDITION",
