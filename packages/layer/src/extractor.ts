@@ -47,7 +47,7 @@ export class Extractor {
   /** Parents that go through a symlink of the archive, and where they lead. */
   readonly #aliases = new Map<string, string>();
   /** Set when all is there: making entries changes their directories' times, and set-group-id would change the entries. */
-  readonly #directoryTimes = new Map<string, TarHeader>();
+  readonly #directoryTimes = new Map<string, Pick<TarHeader, "mode" | "mtimeNs" | "atimeNs">>();
   #file:
     | {
         readonly fd: number;
@@ -167,7 +167,8 @@ export class Extractor {
     if (this.#ownedByOther(header)) chownSync(target, header.uid, header.gid);
     if (!asMade) chmodSync(target, header.mode & ~setGroupId);
     setXattrs(target, header);
-    this.#directoryTimes.set(path, header);
+    const { mode, mtimeNs, atimeNs } = header;
+    this.#directoryTimes.set(path, { mode, mtimeNs, atimeNs });
   }
 
   #openFile(header: TarHeader, path: string, target: string | Buffer): void {
@@ -335,7 +336,7 @@ function inWholeSeconds(ns: bigint): boolean {
 }
 
 /** Access time is not before modification time, as in other tools. */
-function accessTime(header: TarHeader): bigint {
+function accessTime(header: Pick<TarHeader, "mtimeNs" | "atimeNs">): bigint {
   return header.atimeNs !== undefined && header.atimeNs > header.mtimeNs ? header.atimeNs : header.mtimeNs;
 }
 

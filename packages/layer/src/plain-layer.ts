@@ -5,6 +5,7 @@ import type { AppliedLayer, LayerTarget } from "./apply-stream.ts";
 import { Crc64 } from "./crc64.ts";
 import { entryPath } from "./entry-path.ts";
 import { Extractor } from "./extractor.ts";
+import { NameSet } from "./name-set.ts";
 import { show, type TarHeader } from "./tar-header.ts";
 import { TarParser, type TarSink } from "./tar-parser.ts";
 import { TarSplitWriter } from "./tar-split-writer.ts";
@@ -32,7 +33,7 @@ export class PlainLayer implements PlainSink, TarSink {
   readonly #parser = new TarParser(this);
   readonly #extractor: Extractor;
   readonly #split: TarSplitWriter | undefined;
-  readonly #names = new Set<string>();
+  readonly #names = new NameSet();
   readonly #uids = new Set<number>();
   readonly #gids = new Set<number>();
   #diffSize = 0;
@@ -110,11 +111,10 @@ export class PlainLayer implements PlainSink, TarSink {
       );
     const path = entryPath(header.name);
     // A second entry of a name could not be rebuilt from the files on disk; other users of the store refuse it too.
-    if (this.#names.has(path))
+    if (!this.#names.add(path))
       throw new OcidError("INVALID_ARGUMENT", `archive has two entries with the name ${show(header.name)}`, {
         reason: "DuplicateEntry",
       });
-    this.#names.add(path);
     if (!path.slice(path.lastIndexOf("/") + 1).startsWith(".wh.")) {
       this.#uids.add(header.uid);
       this.#gids.add(header.gid);

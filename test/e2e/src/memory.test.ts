@@ -110,22 +110,31 @@ function writeImage(directory: string, { diffId, descriptor }: LargeLayer): void
   renameSync(join(root.path, "layer.tar.gz"), join(directory, digestHex(descriptor.digest)));
 }
 
-/** The most memory of its own that a process is seen with, in MiB; pages of the executable's file are the kernel's cache. */
-async function peakMemory(program: string, args: readonly string[]): Promise<number> {
+/**
+ * The most memory that a process is seen with, in MiB: its own (RssAnon), and with the pages of the executable's file
+ * (VmHWM), which are the kernel's cache.
+ */
+async function peakMemory(
+  program: string,
+  args: readonly string[],
+): Promise<{ readonly anonymous: number; readonly resident: number }> {
   const child = spawn(program, args, { stdio: ["ignore", "ignore", "inherit"] });
   const ended = new Promise<number | null>(resolve => child.once("exit", resolve));
-  let kibibytes = 0;
+  const peak = { anonymous: 0, resident: 0 };
   while (child.exitCode === null && child.signalCode === null) {
     try {
       const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
-      kibibytes = Math.max(kibibytes, Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0));
+      const mebibytes = (key: string) =>
+        Number(new RegExp(`^${key}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? 0) / 1024;
+      peak.anonymous = Math.max(peak.anonymous, mebibytes("RssAnon"));
+      peak.resident = Math.max(peak.resident, mebibytes("VmHWM"));
     } catch {
       // It has ended in between.
     }
     await sleep(20);
   }
   expect(await ended).toBe(0);
-  return kibibytes / 1024;
+  return peak;
 }
 
 test("memory stays flat while a large image is unpacked into the store", { timeout: 900_000 }, async () => {
@@ -133,13 +142,15 @@ test("memory stays flat while a large image is unpacked into the store", { timeo
   mkdirSync(directory);
   writeImage(directory, await largeLayer());
   const places = ["--root", join(root.path, "r"), "--runroot", join(root.path, "rr")];
-  const megabytes = await peakMemory(ocic, [
+  const { anonymous, resident } = await peakMemory(ocic, [
     ...places,
     "copy",
     `dir:${directory}`,
     "containers-storage:localhost/large:1",
   ]);
-  console.info(`${files} files of ${fileBytes} bytes: ${megabytes.toFixed(0)} MiB of memory at most`);
-  expect(megabytes).toBeGreaterThan(10);
-  expect(megabytes).toBeLessThan(150);
+  console.info(
+    `${files} files of ${fileBytes} bytes: ${anonymous.toFixed(0)} MiB of memory at most, ${resident.toFixed(0)} with the pages of files`,
+  );
+  expect(anonymous).toBeGreaterThan(10);
+  expect(anonymous).toBeLessThan(150);
 });
