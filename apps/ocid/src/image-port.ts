@@ -44,8 +44,16 @@ export function createImagePort(options: ImagePortOptions): ImagePort {
   return {
     async list() {
       const pinned = pinnedNames(options.pinned());
-      const images = await Promise.all((await store.listImages()).map(record => describe(record, pinned)));
-      return [...images, ...(await listArtifacts(artifacts))];
+      const images = await Promise.all(
+        (await store.listImages()).map(record =>
+          describe(record, pinned).catch(async error => {
+            // One that was removed while the list was made is not in it.
+            if ((await store.listImages()).some(({ id }) => id === record.id)) throw error;
+            return undefined;
+          }),
+        ),
+      );
+      return [...images.filter(image => image !== undefined), ...(await listArtifacts(artifacts))];
     },
     async find(reference) {
       const record = await findImage(store, reference);

@@ -44,14 +44,16 @@ export class LayerUsage {
   }
 }
 
-/** A layer's directory with everything in it but what is mounted there. */
+/** A layer's directory with everything in it but what is mounted there; what is removed meanwhile is passed over. */
 export async function layerDiskUsage(directory: string, signal?: AbortSignal): Promise<DiskUsage> {
-  let bytes = blocks(directory);
+  let bytes = (lstatSync(directory, { throwIfNoEntry: false })?.blocks ?? 0) * 512;
   let inodes = 1;
-  for (const name of readdirSync(directory)) {
-    bytes += blocks(join(directory, name));
+  for (const name of namesIn(directory)) {
+    const stat = lstatSync(join(directory, name), { throwIfNoEntry: false });
+    if (!stat) continue;
+    bytes += stat.blocks * 512;
     inodes++;
-    if (name.startsWith("merged") || !lstatSync(join(directory, name)).isDirectory()) continue;
+    if (name.startsWith("merged") || !stat.isDirectory()) continue;
     const below = await diskUsage(join(directory, name), signal);
     bytes += below.bytes;
     inodes += below.inodes;
@@ -59,8 +61,13 @@ export async function layerDiskUsage(directory: string, signal?: AbortSignal): P
   return { bytes, inodes };
 }
 
-function blocks(path: string): number {
-  return (lstatSync(path, { throwIfNoEntry: false })?.blocks ?? 0) * 512;
+function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
 }
 
 function readKnown(path: string): Map<string, DiskUsage> {
