@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isOcidError } from "@ocid/base";
 import { createImageClient, createRuntimeClient, NamespaceMode } from "@ocid/cri-api";
 import { makeBusyboxRootfs } from "@ocid/testkit";
 import { measure } from "./measure.ts";
@@ -45,6 +46,16 @@ export async function startDaemon(place: WorkPlace, programs: Programs, director
   const readyMs = performance.now() - start;
   const runtime = createRuntimeClient(socket);
   const images = createImageClient(socket);
+  // Clients of one address share what they know of it: one that found nobody there asks again only after a while.
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await runtime.version({});
+      break;
+    } catch (error) {
+      if (attempt === 100 || !isOcidError(error, "UNAVAILABLE")) throw error;
+      await sleep(100);
+    }
+  }
   const end = async (signal: NodeJS.Signals) => {
     const ended = new Promise(resolve => child.once("exit", resolve));
     child.kill(signal);
