@@ -1,4 +1,4 @@
-import { lstatSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type DiskUsage, diskUsage } from "./disk-usage.ts";
 import type { Layout } from "./layout.ts";
@@ -26,7 +26,11 @@ export class LayerUsage {
     let news = false;
     for (const id of ids) {
       if (this.#known.has(id)) continue;
-      this.#known.set(id, await layerDiskUsage(join(overlayOf(id), id), signal));
+      const directory = join(overlayOf(id), id);
+      const usage = await layerDiskUsage(directory, signal);
+      // Of one that was removed meanwhile only a part was seen.
+      if (!existsSync(directory)) continue;
+      this.#known.set(id, usage);
       news = true;
     }
     if (news) await writeRecord(this.#path, JSON.stringify([...this.#known]), { lasting: false });
