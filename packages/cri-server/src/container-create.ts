@@ -208,7 +208,13 @@ async function make(
   const handler = handlers.find(({ name }) => name === sandbox.handler);
   stage(`writable layer on image ${image.id}`);
   await ports.rootfs.create(
-    { id, name: container.name, imageId: image.id, ...(mappings ? { idMappings: mappings } : {}) },
+    // With the id, because the store wants names that no container has which was set aside or not yet cleared away.
+    {
+      id,
+      name: `${container.name}_${id.slice(0, 12)}`,
+      imageId: image.id,
+      ...(mappings ? { idMappings: mappings } : {}),
+    },
     options,
   );
   stage(`root file system of ${id}`);
