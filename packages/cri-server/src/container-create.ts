@@ -9,7 +9,7 @@ import {
 } from "@ocid/cri-api";
 import { applyCdi } from "./cdi/apply-cdi.ts";
 import { cdiNames } from "./cdi/cdi-names.ts";
-import { checkContainerConfig } from "./container-check.ts";
+import { checkContainerConfig, refuseOtherNamespaces } from "./container-check.ts";
 import { pidNamespaceOf } from "./container-pid-namespace.ts";
 import { removeContainerParts } from "./container-remove.ts";
 import { declaredVolumes, prepareVolumes, releaseIdmapped } from "./container-volumes.ts";
@@ -47,6 +47,7 @@ export async function createContainer(
   const config = checkContainerConfig(request.config);
   const sandbox = records.getSandbox(request.podSandboxId);
   refuseStopped(sandbox);
+  refuseOtherNamespaces(config, sandbox.config);
   const name = containerName(config, sandbox);
   const existing = [...records.containers.values()].find(container => container.name === name);
   if (existing && existing.phase !== "creating") return answerRepeat(existing, config);
@@ -235,7 +236,9 @@ async function make(
       asked: oom,
       given: ports.node.minOomScoreAdj(),
     });
-  refuseLabels(config, ports.node.securityModules());
+  const onDropped = (what: string) =>
+    logger.info("dropped what this node cannot do", { container: id, what });
+  refuseLabels(config, ports.node.securityModules(), onDropped);
   if (mappings) {
     refuseUnreachable(rootPath, mappings);
     for (const gid of [user.gid, ...user.groups]) hostIdOf(mappings.gids, gid, "group");
@@ -270,7 +273,7 @@ async function make(
       hugetlb: cgroups.hugetlb,
       swap: cgroups.swap,
       unified: cgroups.version === 2,
-      onDropped: what => logger.info("dropped what this node cannot do", { container: id, what }),
+      onDropped,
     },
   });
   const asked = applyCdi(ordinary, context.cdi.edits(cdiNames(config)));

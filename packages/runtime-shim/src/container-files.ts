@@ -172,9 +172,13 @@ export class ShimFiles {
   noteExit(id: string, exitCode: number): void {
     mkdirSync(this.exits, { recursive: true, mode: 0o700 });
     try {
-      writeFileSync(this.of(id).exit, String(exitCode), { flag: "wx", mode: 0o600 });
+      // One that is empty was never finished, by a monitor that was killed.
+      const { exit } = this.of(id);
+      const unfinished = statSync(exit, { throwIfNoEntry: false })?.size === 0;
+      writeFileSync(exit, String(exitCode), { flag: unfinished ? "w" : "wx", mode: 0o600 });
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw wrapError(`note the end of ${id}`, error);
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "EEXIST" && code !== "EISDIR") throw wrapError(`note the end of ${id}`, error);
     }
   }
 
