@@ -9,7 +9,7 @@ import {
 } from "@ocid/cri-api";
 import { applyCdi } from "./cdi/apply-cdi.ts";
 import { cdiNames } from "./cdi/cdi-names.ts";
-import { checkContainerConfig } from "./container-check.ts";
+import { checkContainerConfig, refuseOtherNamespaces } from "./container-check.ts";
 import { pidNamespaceOf } from "./container-pid-namespace.ts";
 import { removeContainerParts } from "./container-remove.ts";
 import { declaredVolumes, prepareVolumes, releaseIdmapped } from "./container-volumes.ts";
@@ -47,6 +47,7 @@ export async function createContainer(
   const config = checkContainerConfig(request.config);
   const sandbox = records.getSandbox(request.podSandboxId);
   refuseStopped(sandbox);
+  refuseOtherNamespaces(config, sandbox.config);
   const name = containerName(config, sandbox);
   const existing = [...records.containers.values()].find(container => container.name === name);
   if (existing && existing.phase !== "creating") return answerRepeat(existing, config);
@@ -208,7 +209,13 @@ async function make(
   const handler = handlers.find(({ name }) => name === sandbox.handler);
   stage(`writable layer on image ${image.id}`);
   await ports.rootfs.create(
-    { id, name: container.name, imageId: image.id, ...(mappings ? { idMappings: mappings } : {}) },
+    // With the id, because the store wants names that no container has which was set aside or not yet cleared away.
+    {
+      id,
+      name: `${container.name}_${id.slice(0, 12)}`,
+      imageId: image.id,
+      ...(mappings ? { idMappings: mappings } : {}),
+    },
     options,
   );
   stage(`root file system of ${id}`);
@@ -229,7 +236,9 @@ async function make(
       asked: oom,
       given: ports.node.minOomScoreAdj(),
     });
-  refuseLabels(config, ports.node.securityModules());
+  const onDropped = (what: string) =>
+    logger.info("dropped what this node cannot do", { container: id, what });
+  refuseLabels(config, ports.node.securityModules(), onDropped);
   if (mappings) {
     refuseUnreachable(rootPath, mappings);
     for (const gid of [user.gid, ...user.groups]) hostIdOf(mappings.gids, gid, "group");
@@ -264,7 +273,7 @@ async function make(
       hugetlb: cgroups.hugetlb,
       swap: cgroups.swap,
       unified: cgroups.version === 2,
-      onDropped: what => logger.info("dropped what this node cannot do", { container: id, what }),
+      onDropped,
     },
   });
   const asked = applyCdi(ordinary, context.cdi.edits(cdiNames(config)));

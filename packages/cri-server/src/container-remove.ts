@@ -33,7 +33,8 @@ async function tellOfRemoval(context: ServerContext, container: Container): Prom
 
 /** Everything of a container but its record, which goes last: a removal that is interrupted is taken up again. */
 export async function removeContainerParts(context: ServerContext, container: Container): Promise<void> {
-  const { ports } = context;
+  const { ports, records } = context;
+  records.noteRemoval(container.id);
   await ports.runtime.remove(container.id);
   await releaseIdmapped(context, container);
   await ports.rootfs.unmountImages(container.id);

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { OcidError } from "@ocid/base";
-import type { UpdateContainerResourcesRequest } from "@ocid/cri-api";
+import type { LinuxContainerResources, UpdateContainerResourcesRequest } from "@ocid/cri-api";
 import {
   ContainerConfigSchema,
   LinuxContainerConfigSchema,
@@ -9,6 +9,7 @@ import {
 import { askToUpdate, tellOfContainer } from "./plugins/container-events.ts";
 import { noteLimits } from "./plugins/note-limits.ts";
 import type { CallOptions } from "./ports.ts";
+import type { Container } from "./records.ts";
 import { runtimeResources } from "./runtime-config/resources.ts";
 import type { ServerContext } from "./server-context.ts";
 
@@ -20,6 +21,8 @@ export async function updateContainerResources(
 ): Promise<void> {
   const container = context.records.getContainer(request.containerId);
   const { ports, logger, records } = context;
+  if (request.windows)
+    throw new OcidError("INVALID_ARGUMENT", "the request has Windows limits; this is a Linux node");
   await context.locks.run(`container ${container.id}`, async () => {
     const state = await ports.runtime.state(container.id);
     if (state.status !== "running" && state.status !== "created")
@@ -34,17 +37,19 @@ export async function updateContainerResources(
       unified: cgroups.version === 2,
       onDropped: what => logger.info("dropped what this node cannot do", { container: container.id, what }),
     });
+    const before = container.config.linux?.resources ?? create(LinuxContainerResourcesSchema);
+    logLeft(context, container, request, before);
     const wanted = await askToUpdate(context, container, resources);
     await context.locks.run(`limits ${container.id}`, async () => {
       await ports.runtime.updateResources(container.id, wanted, options);
       // What plugins have set before must not show through.
       if (wanted !== resources || container.resources) noteLimits(container, wanted);
     });
-    const before = container.config.linux?.resources ?? create(LinuxContainerResourcesSchema);
     const changed = Object.fromEntries(
       Object.entries(request.linux ?? {}).filter(
         ([key, value]) =>
           key !== "$typeName" &&
+          key !== "oomScoreAdj" &&
           value !== 0n &&
           value !== "" &&
           !(Array.isArray(value) && value.length === 0),
@@ -61,4 +66,23 @@ export async function updateContainerResources(
     await records.saveContainer(updated);
     await tellOfContainer(context, "postUpdate", updated);
   });
+}
+
+/** What an update cannot change is told; the status goes on to show what holds. */
+function logLeft(
+  { logger }: ServerContext,
+  container: Container,
+  { linux, annotations }: UpdateContainerResourcesRequest,
+  before: LinuxContainerResources,
+): void {
+  const score = linux?.oomScoreAdj ?? 0n;
+  const names = Object.keys(annotations);
+  const left = [
+    ...(score !== 0n && score !== before.oomScoreAdj
+      ? ["oom_score_adj, which is given at the creation"]
+      : []),
+    ...(names.length > 0 ? [`annotations (${names.join(", ").slice(0, 200)}), of which none is known`] : []),
+  ];
+  if (left.length > 0)
+    logger.info("left what an update does not change", { container: container.id, what: left.join("; ") });
 }

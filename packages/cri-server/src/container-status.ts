@@ -46,6 +46,7 @@ export async function containerStatus(
     imageRef: container.imageRef,
     imageId: container.imageId,
     reason: exited ? (exited.oomKilled ? "OOMKilled" : exited.exitCode === 0 ? "Completed" : "Error") : "",
+    message: container.end ? "the runtime has lost what it had of the container; its end was not seen" : "",
     labels: config.labels,
     annotations: config.annotations,
     mounts: config.mounts.map(mount => {

@@ -12,6 +12,8 @@ export async function execSync(
   options: CallOptions,
 ): Promise<MessageInitShape<typeof ExecSyncResponseSchema>> {
   if (request.cmd.length === 0) throw new OcidError("INVALID_ARGUMENT", "there is no command to run");
+  if (request.timeout < 0n)
+    throw new OcidError("INVALID_ARGUMENT", `the timeout cannot be ${request.timeout} s; 0 is none`);
   const container = context.records.getContainer(request.containerId);
   const process = await execProcess(context, container.id, request.cmd, false);
   return await context.ports.runtime.execSync(

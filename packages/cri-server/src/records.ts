@@ -1,15 +1,19 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
-import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
-import { OcidError, wrapError, writeAtomic } from "@ocid/base";
 import {
-  type ContainerConfig,
-  ContainerConfigSchema,
-  type PodSandboxConfig,
-  PodSandboxConfigSchema,
-} from "@ocid/cri-api";
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { messageOf, OcidError, writeAtomic } from "@ocid/base";
+import type { ContainerConfig, PodSandboxConfig } from "@ocid/cri-api";
 import type { RuntimeResources } from "@ocid/spec";
 import type { PodNamespaces, RuntimeState } from "./ports.ts";
+import { containerJson, isId, readContainer, readSandbox, sandboxJson } from "./record-files.ts";
 
 /** A pod's sandbox. `creating` is what a daemon that died has left half made. */
 export interface Sandbox {
@@ -54,6 +58,8 @@ export interface Container {
   readonly volumeImages?: Readonly<Record<string, string>>;
   /** Limits that plugins have set, where they are not those of the configuration. */
   resources?: RuntimeResources;
+  /** How it has ended, where only we know it any more: the runtime has lost what it had of it. */
+  end?: Omit<Extract<RuntimeState, { status: "stopped" }>, "status">;
   /** What was known last; fed by exits, and derived anew at start. */
   state: RuntimeState;
   /** Whether listeners have been told that it has ended. */
@@ -61,6 +67,26 @@ export interface Container {
   /** As of a sandbox. */
   unanswered: boolean;
 }
+
+const kinds = {
+  sandbox: { below: "sandboxes", file: "sandbox.json" },
+  container: { below: "records", file: "container.json" },
+} as const;
+
+export type RecordKind = keyof typeof kinds;
+
+/** A record that is there and cannot be read; it may be of something that runs. */
+export interface DamagedRecord {
+  readonly kind: RecordKind;
+  readonly id: string;
+  /** Names the file, and what is wrong with it. */
+  readonly message: string;
+}
+
+/** Begins the name of a directory that is being deleted. */
+const goneMark = ".gone-";
+/** A file beside the record of a container that is being removed. */
+const removalMark = "removing";
 
 /** Sandboxes and containers on disk, one directory each, and in memory what the directories say. */
 export class Records {
@@ -77,71 +103,117 @@ export class Records {
   }
 
   sandboxDirectory(id: string): string {
-    return join(this.#stateDir, "sandboxes", id);
+    return this.#directory("sandbox", id);
   }
 
   containerDirectory(id: string): string {
-    return join(this.#stateDir, "records", id);
+    return this.#directory("container", id);
   }
 
-  /** Reads what is on disk. A record that cannot be read is an error: it may belong to something that runs. */
-  load(): void {
-    for (const id of readdirSync(join(this.#stateDir, "sandboxes"))) {
-      const record = read(join(this.sandboxDirectory(id), "sandbox.json"));
-      if (!record) rmSync(this.sandboxDirectory(id), { recursive: true, force: true });
-      else
-        this.sandboxes.set(id, {
-          ...(record as unknown as Sandbox),
-          config: fromJson(PodSandboxConfigSchema, record["config"] as JsonValue),
-          createdAtNs: BigInt(record["createdAtNs"] as string),
-          unanswered: true,
-          stopping: false,
-        });
+  /** Where what cannot be read is kept (docs/adr/0021): a directory for each kind, and in it what was set aside. */
+  get quarantine(): string {
+    return join(this.#stateDir, "quarantine");
+  }
+
+  /** Reads what is on disk, and returns what cannot be read, which is left as it is. */
+  load(): readonly DamagedRecord[] {
+    return [
+      ...this.#load("sandbox", this.sandboxes, readSandbox),
+      ...this.#load("container", this.containers, readContainer),
+    ];
+  }
+
+  #load<T>(
+    kind: RecordKind,
+    into: Map<string, T>,
+    readFile: (path: string, id: string) => T,
+  ): readonly DamagedRecord[] {
+    const { below, file } = kinds[kind];
+    const damaged: DamagedRecord[] = [];
+    for (const id of readdirSync(join(this.#stateDir, below))) {
+      const directory = join(this.#stateDir, below, id);
+      if (id.startsWith(goneMark)) rmSync(directory, { recursive: true, force: true });
+      // Somebody else's; nothing of ours has such a name.
+      if (!isId(id)) continue;
+      try {
+        if (isUnwritten(directory)) rmSync(directory, { recursive: true, force: true });
+        else into.set(id, readFile(join(directory, file), id));
+      } catch (error) {
+        damaged.push({ kind, id, message: messageOf(error) });
+      }
     }
-    for (const id of readdirSync(join(this.#stateDir, "records"))) {
-      const record = read(join(this.containerDirectory(id), "container.json"));
-      if (!record) rmSync(this.containerDirectory(id), { recursive: true, force: true });
-      else
-        this.containers.set(id, {
-          ...(record as unknown as Container),
-          config: fromJson(ContainerConfigSchema, record["config"] as JsonValue),
-          createdAtNs: BigInt(record["createdAtNs"] as string),
-          startedAtNs: BigInt(record["startedAtNs"] as string),
-          state: { status: "unknown" },
-          endTold: false,
-          unanswered: true,
-        });
-    }
+    return damaged;
   }
 
   async saveSandbox(sandbox: Sandbox): Promise<void> {
-    mkdirSync(this.sandboxDirectory(sandbox.id), { recursive: true, mode: 0o700 });
-    const { config, unanswered: _, stopping: __, ...rest } = sandbox;
-    await writeAtomic(
-      join(this.sandboxDirectory(sandbox.id), "sandbox.json"),
-      serialise({ ...rest, config: toJson(PodSandboxConfigSchema, config) }),
-    );
+    await this.#save("sandbox", sandbox.id, sandboxJson(sandbox));
     this.sandboxes.set(sandbox.id, sandbox);
   }
 
   async saveContainer(container: Container): Promise<void> {
-    mkdirSync(this.containerDirectory(container.id), { recursive: true, mode: 0o700 });
-    const { config, unanswered: _, state: __, endTold: ___, ...rest } = container;
-    await writeAtomic(
-      join(this.containerDirectory(container.id), "container.json"),
-      serialise({ ...rest, config: toJson(ContainerConfigSchema, config) }),
-    );
+    await this.#save("container", container.id, containerJson(container));
     this.containers.set(container.id, container);
   }
 
   deleteSandbox(id: string): void {
-    rmSync(this.sandboxDirectory(id), { recursive: true, force: true });
+    this.#delete("sandbox", id);
     this.sandboxes.delete(id);
   }
 
   deleteContainer(id: string): void {
-    rmSync(this.containerDirectory(id), { recursive: true, force: true });
+    this.#delete("container", id);
     this.containers.delete(id);
+  }
+
+  /** Notes that a container's parts are being removed: what a restart finds so noted is removed to the end. */
+  noteRemoval(id: string): void {
+    const directory = this.containerDirectory(id);
+    if (existsSync(directory)) writeFileSync(join(directory, removalMark), "", { mode: 0o600 });
+  }
+
+  isBeingRemoved(id: string): boolean {
+    return existsSync(join(this.containerDirectory(id), removalMark));
+  }
+
+  /** Takes a record out of the lists and keeps its directory in the quarantine, with the reason in `reason.txt`. */
+  setAside(kind: RecordKind, id: string, reason: string): void {
+    const { below } = kinds[kind];
+    const place = join(this.quarantine, below);
+    mkdirSync(place, { recursive: true, mode: 0o700 });
+    const directory = this.#directory(kind, id);
+    if (statSync(directory).isDirectory())
+      writeFileSync(join(directory, "reason.txt"), `${reason}\n`, { mode: 0o600 });
+    // A second one of the same id is one that somebody has put back, and that is damaged still.
+    const name = existsSync(join(place, id)) ? `${id}.${Date.now()}` : id;
+    renameSync(directory, join(place, name));
+    if (kind === "sandbox") this.sandboxes.delete(id);
+    else this.containers.delete(id);
+  }
+
+  /** Ids of what was set aside. */
+  setAsideIds(kind: RecordKind): ReadonlySet<string> {
+    const place = join(this.quarantine, kinds[kind].below);
+    return new Set(existsSync(place) ? readdirSync(place).map(name => name.split(".")[0]!) : []);
+  }
+
+  #directory(kind: RecordKind, id: string): string {
+    return join(this.#stateDir, kinds[kind].below, id);
+  }
+
+  async #save(kind: RecordKind, id: string, json: string): Promise<void> {
+    const directory = this.#directory(kind, id);
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    await writeAtomic(join(directory, kinds[kind].file), json);
+  }
+
+  /** Out of the way in one step: a directory that has lost only its record would look damaged. */
+  #delete(kind: RecordKind, id: string): void {
+    const directory = this.#directory(kind, id);
+    if (!existsSync(directory)) return;
+    const gone = join(this.#stateDir, kinds[kind].below, `${goneMark}${id}`);
+    rmSync(gone, { recursive: true, force: true });
+    renameSync(directory, gone);
+    rmSync(gone, { recursive: true, force: true });
   }
 
   /** By id or an id's unique prefix, as people type it. */
@@ -189,15 +261,7 @@ function byPrefix<T extends { readonly id: string }>(
   return matches[0];
 }
 
-function serialise(value: object): string {
-  return JSON.stringify(value, (_, item) => (typeof item === "bigint" ? item.toString() : item));
-}
-
-function read(path: string): Record<string, unknown> | undefined {
-  if (!existsSync(path)) return undefined;
-  try {
-    return JSON.parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw wrapError(`read ${path}`, error, "DATA_LOSS");
-  }
+/** The record is the first thing in a directory: without one, or with one that was never finished, nothing was made. */
+function isUnwritten(directory: string): boolean {
+  return readdirSync(directory).every(name => name.startsWith(".tmp-"));
 }

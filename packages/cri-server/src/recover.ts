@@ -1,17 +1,19 @@
 import { wrapError } from "@ocid/base";
 import { removeContainerParts } from "./container-remove.ts";
-import { isKnownToRuntime } from "./container-state.ts";
+import { noteLostContainer, readContainerState } from "./container-state.ts";
 import { tearDown } from "./sandbox-run.ts";
 import type { ServerContext } from "./server-context.ts";
+import { type Attempt, setAside } from "./set-aside.ts";
 
 /**
- * Finds everything again after a restart: what was half made is undone in reverse order, what a reboot has ended is
- * noted as stopped, and what belongs to no record is removed. One thing that cannot be mended does not stop the rest.
+ * Finds everything again after a restart: what was half made or half removed is undone in reverse order, what a reboot
+ * has ended is noted as stopped, what belongs to no record is removed, and what has a record that cannot be read is
+ * stopped and set aside. One thing that cannot be mended does not stop the rest.
  */
 export async function recover(context: ServerContext): Promise<void> {
-  const { records, ports, logger } = context;
-  records.load();
-  const attempt = async (what: string, work: () => Promise<void>) => {
+  const { records, logger } = context;
+  const damaged = records.load();
+  const attempt: Attempt = async (what, work) => {
     await work().catch(error =>
       logger.error("recovery left something undone; it is tried again at the next start", {
         what,
@@ -19,10 +21,10 @@ export async function recover(context: ServerContext): Promise<void> {
       }),
     );
   };
+  const kept = await setAside(context, damaged, attempt);
   for (const container of [...records.containers.values()]) {
     const owned = container.phase === "created" && records.sandboxes.has(container.sandboxId);
-    // The runtime's files come before the record and go before it.
-    if (owned && (await isKnownToRuntime(context, container.id))) continue;
+    if (owned && !records.isBeingRemoved(container.id)) continue;
     await attempt(`remove container ${container.id}, which was left half made or half removed`, async () => {
       await removeContainerParts(context, container);
       records.deleteContainer(container.id);
@@ -42,10 +44,11 @@ export async function recover(context: ServerContext): Promise<void> {
       });
     }
   }
-  await attempt("remove what belongs to no record", () => removeOrphans(context));
+  await attempt("remove what belongs to no record", () => removeOrphans(context, kept));
   for (const container of records.containers.values()) {
     await attempt(`look at container ${container.id}`, async () => {
-      container.state = await ports.runtime.state(container.id);
+      await noteLostContainer(context, container);
+      container.state = await readContainerState(context, container);
       // What has ended while nobody was there is seen in the next list; no listener waits for it.
       container.endTold = container.state.status === "stopped";
     });
@@ -53,15 +56,18 @@ export async function recover(context: ServerContext): Promise<void> {
   logger.info("recovered", { sandboxes: records.sandboxes.size, containers: records.containers.size });
 }
 
-async function removeOrphans({ records, ports, logger }: ServerContext): Promise<void> {
+async function removeOrphans(
+  { records, ports, logger }: ServerContext,
+  kept: ReadonlySet<string>,
+): Promise<void> {
   const pauses = new Set([...records.sandboxes.values()].map(sandbox => sandbox.pauseId));
   for (const id of await ports.runtime.list()) {
-    if (records.containers.has(id) || pauses.has(id)) continue;
+    if (records.containers.has(id) || pauses.has(id) || kept.has(id)) continue;
     logger.warn("removing a container that no record knows", { container: id });
     await ports.runtime.remove(id);
   }
   for (const { id } of await ports.rootfs.list()) {
-    if (records.containers.has(id)) continue;
+    if (records.containers.has(id) || kept.has(id)) continue;
     logger.warn("removing a root file system that no record knows", { container: id });
     await ports.rootfs.unmountImages(id);
     await ports.rootfs.remove(id);

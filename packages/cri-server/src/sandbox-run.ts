@@ -16,12 +16,15 @@ import type { CallOptions, NetworkRequest, RuntimeHandlerInfo } from "./ports.ts
 import type { Sandbox } from "./records.ts";
 import { allowedAnnotations } from "./runtime-config/allowed-annotations.ts";
 import { cgroupDirectory, podCgroupParent } from "./runtime-config/cgroup-path.ts";
+import { runtimeResources } from "./runtime-config/resources.ts";
+import { refusePodLabels } from "./runtime-config/security-labels.ts";
 import { shmBytes } from "./runtime-config/shm-size.ts";
 import { podSysctls } from "./runtime-config/sysctls.ts";
 import { type PodIdMappings, podIdMappings } from "./runtime-config/user-namespace.ts";
 import { checkSandboxConfig } from "./sandbox-check.ts";
 import { podHostname, sandboxFiles, writeSandboxFiles } from "./sandbox-files.ts";
 import { startPause } from "./sandbox-pause.ts";
+import { together } from "./sandbox-resources.ts";
 import { newId, nowNs, type ServerContext } from "./server-context.ts";
 
 /**
@@ -163,6 +166,10 @@ async function setUp(
   const sysctls = podSysctls(config.linux?.sysctls ?? {}, { net: !sandbox.hostNetwork, ipc: ownIpc });
   const mappings = podIdMappings(namespaces);
   const shmSize = shmBytes(allowedAnnotations(handler.annotations, config.annotations));
+  const onDropped = (what: string) =>
+    context.logger.info("dropped what this node cannot do", { sandbox: sandbox.id, what });
+  refusePodLabels(config, ports.node.securityModules(), onDropped);
+  await limitOwnCgroup(context, sandbox, onDropped);
   const pins = join(directory, "ns");
   mkdirSync(pins, { mode: 0o700 });
   stage(`namespaces in ${pins}`);
@@ -204,6 +211,22 @@ async function setUp(
     stage(`pause container ${sandbox.pauseId}`);
     await startPause(context, sandbox, options);
   }
+}
+
+/** The kubelet limits a cgroup that it names by itself; one that is ours nobody else does. */
+async function limitOwnCgroup(
+  { ports }: ServerContext,
+  sandbox: Sandbox,
+  onDropped: (what: string) => void,
+): Promise<void> {
+  const { overhead, resources } = sandbox.config.linux ?? {};
+  const { hugetlb, swap, version } = ports.node.cgroups();
+  const support = { hugetlb, swap, unified: version === 2, onDropped };
+  // Each by itself first, so that a mistake in one is not hidden by the other.
+  for (const limits of [overhead, resources]) runtimeResources(limits, { ...support, onDropped: () => {} });
+  if (!sandbox.ownsCgroup || !resources) return;
+  const limits = runtimeResources(together(overhead, resources), support);
+  await ports.node.limitPodCgroup(sandbox.cgroupParent, limits);
 }
 
 /** Undoes `setUp`, however far it came. Each step is tried; the first failure is reported after the others. */

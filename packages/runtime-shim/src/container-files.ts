@@ -1,8 +1,19 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { isAbsolute, join } from "node:path";
 import { OcidError, wrapError, writeAtomic } from "@ocid/base";
 import type { ProcessIdentity } from "@ocid/host";
 import type { RuntimeSpec } from "@ocid/spec";
+
+/** Of a container whose end nobody saw. */
+export const unknownExitCode = 255;
 
 /** What the shim notes of a container beside the runtime's and the monitor's own files. */
 export interface ContainerRecord {
@@ -85,6 +96,10 @@ export class ShimFiles {
     }
     try {
       const record = JSON.parse(text);
+      if (record?.id !== id || typeof record.handler !== "string") throw new Error("it is no record of this");
+      for (const path of [record.logPath, record.cgroupPath, record.monitorCgroupPath, record.startFifo])
+        if (path !== undefined && (typeof path !== "string" || !isAbsolute(path)))
+          throw new Error("a path in it is no path");
       const init = record.init
         ? { pid: Number(record.init.pid), startTime: BigInt(record.init.startTime) }
         : undefined;
@@ -103,6 +118,13 @@ export class ShimFiles {
   async writeRecord(record: ContainerRecord): Promise<void> {
     const init = record.init && { pid: record.init.pid, startTime: record.init.startTime.toString() };
     await writeAtomic(this.of(record.id).record, JSON.stringify({ ...record, init }));
+  }
+
+  /** Puts a record in the place of a damaged one, which is kept beside it. */
+  async replaceRecord(record: ContainerRecord): Promise<void> {
+    const { record: path } = this.of(record.id);
+    renameSync(path, `${path}.damaged-${Date.now()}`);
+    await this.writeRecord(record);
   }
 
   noteStarted(id: string): void {
@@ -128,9 +150,16 @@ export class ShimFiles {
       // The file is made before it is filled.
       if (text === "") return undefined;
       const { mtimeNs } = statSync(files.exit, { bigint: true });
-      return { exitCode: Number(text), finishedAtNs: mtimeNs, oomKilled: existsSync(files.oom) };
+      // What is no number is an end all the same: nobody will write another.
+      const exitCode = /^-?\d{1,9}$/.test(text) ? Number(text) : unknownExitCode;
+      return { exitCode, finishedAtNs: mtimeNs, oomKilled: existsSync(files.oom) };
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT") return undefined;
+      if (code === "EISDIR") {
+        const { mtimeNs } = statSync(files.exit, { bigint: true });
+        return { exitCode: unknownExitCode, finishedAtNs: mtimeNs, oomKilled: false };
+      }
       throw wrapError(`read ${files.exit}`, error);
     }
   }
@@ -143,9 +172,13 @@ export class ShimFiles {
   noteExit(id: string, exitCode: number): void {
     mkdirSync(this.exits, { recursive: true, mode: 0o700 });
     try {
-      writeFileSync(this.of(id).exit, String(exitCode), { flag: "wx", mode: 0o600 });
+      // One that is empty was never finished, by a monitor that was killed.
+      const { exit } = this.of(id);
+      const unfinished = statSync(exit, { throwIfNoEntry: false })?.size === 0;
+      writeFileSync(exit, String(exitCode), { flag: unfinished ? "w" : "wx", mode: 0o600 });
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw wrapError(`note the end of ${id}`, error);
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "EEXIST" && code !== "EISDIR") throw wrapError(`note the end of ${id}`, error);
     }
   }
 

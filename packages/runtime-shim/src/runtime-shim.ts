@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   KeyedLock,
@@ -15,6 +15,7 @@ import {
   isRunning,
   minOomScoreAdj,
   openCgroup,
+  type ProcessIdentity,
   readOomKills,
   readProcess,
   signalNumber,
@@ -26,13 +27,15 @@ import { attach } from "./attach.ts";
 import { type CheckpointRequest, checkpoint } from "./checkpoint.ts";
 import { configJson } from "./config-json.ts";
 import { containerCgroups } from "./container-cgroups.ts";
-import { type ContainerRecord, ShimFiles } from "./container-files.ts";
+import { type ContainerRecord, ShimFiles, unknownExitCode } from "./container-files.ts";
 import { type ContainerMeasurements, type ContainerUsage, UsageReader } from "./container-usage.ts";
 import { execSync } from "./exec.ts";
 import { execSession } from "./exec-session.ts";
 import { ExitWatch } from "./exit-watch.ts";
 import { launchMonitor, protectFromOom, tellMonitor } from "./monitor.ts";
 import { giveStdio } from "./pod-stdio.ts";
+import { cgroupOf, commandLine } from "./process-facts.ts";
+import { rebuildRecord } from "./rebuild-record.ts";
 import type { RuntimeFeatures } from "./runtime-features.ts";
 import { hasRuntimeState, type InstalledRuntime, Runtimes, runRuntime, runtimeStatus } from "./runtimes.ts";
 import type {
@@ -48,8 +51,6 @@ import type {
 } from "./types.ts";
 
 const killTimeoutMs = 30_000;
-/** Of a container whose end nobody saw. */
-const unknownExitCode = 255;
 /** How often containers are looked at whose monitor may have been killed; ends that monitors see are told at once. */
 const orphanCheckMs = 5_000;
 
@@ -57,7 +58,9 @@ const orphanCheckMs = 5_000;
 export async function openRuntimeShim(
   options: ShimOptions & { readonly logger?: Logger },
 ): Promise<RuntimeShim> {
-  return new RuntimeShim(options);
+  const shim = new RuntimeShim(options);
+  await shim.mendRecords();
+  return shim;
 }
 
 /**
@@ -96,6 +99,21 @@ export class RuntimeShim implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#orphans);
     this.#watch[Symbol.dispose]();
+  }
+
+  /** @internal Makes damaged records anew; each would keep its container from being stopped and removed. */
+  async mendRecords(): Promise<void> {
+    for (const id of this.#files.list()) {
+      try {
+        this.#files.findRecord(id);
+      } catch (error) {
+        const record = rebuildRecord(this.#files, this.#runtimes, this.#systemd, id);
+        await this.#files.replaceRecord(record);
+        this.#logger.error("a record of a container was damaged, and is made anew of what others know", {
+          ...{ container: id, handler: record.handler, pid: record.init?.pid, error },
+        });
+      }
+    }
   }
 
   /** Adds runtime handlers, and changes those of the same name for containers made from now on. */
@@ -233,9 +251,15 @@ export class RuntimeShim implements AsyncDisposable {
     return { status: "stopped", ...noted };
   }
 
+  /** Whether its own monitor is there: after a reboot the pid may be another one's. */
   #hasMonitor(id: string): boolean {
-    const monitor = this.#files.readPid(this.#files.of(id).monitorPidFile);
-    return monitor !== undefined && readProcess(monitor)?.name === "conmon";
+    return this.#monitorOf(id) !== undefined;
+  }
+
+  #monitorOf(id: string): ProcessIdentity | undefined {
+    const pid = this.#files.readPid(this.#files.of(id).monitorPidFile);
+    const process = pid === undefined ? undefined : readProcess(pid);
+    return process?.name === "conmon" && commandLine(process.pid).includes(id) ? process : undefined;
   }
 
   /** Stops a container: its stop signal, then after `timeoutMs` SIGKILL to all that is in it. Returns when it has ended. */
@@ -428,11 +452,10 @@ export class RuntimeShim implements AsyncDisposable {
       await runRuntime(runtime, ["delete", "--force", id]).catch(error => {
         if (hasRuntimeState(runtime, id)) throw error;
       });
-    const monitor = this.#files.readPid(files.monitorPidFile);
-    const process = monitor === undefined ? undefined : readProcess(monitor);
-    if (process?.name === "conmon" && commandLine(process.pid).includes(id)) {
-      if (!(await waitForProcessEnd(process, { timeoutMs: 2_000 }))) signalProcess(process, 9);
-      await waitForProcessEnd(process, { timeoutMs: 5_000 });
+    const monitor = this.#monitorOf(id);
+    if (monitor) {
+      if (!(await waitForProcessEnd(monitor, { timeoutMs: 2_000 }))) signalProcess(monitor, 9);
+      await waitForProcessEnd(monitor, { timeoutMs: 5_000 });
     }
     for (const path of [record?.monitorCgroupPath, record?.cgroupPath]) {
       if (path === undefined) continue;
@@ -443,7 +466,7 @@ export class RuntimeShim implements AsyncDisposable {
     rmSync(join(this.#files.sockets, id), { recursive: true, force: true });
     rmSync(files.directory, { recursive: true, force: true });
     // Last, so that an interrupted removal still shows a container that has ended.
-    rmSync(files.exit, { force: true });
+    rmSync(files.exit, { recursive: true, force: true });
     this.#watch.forget(id);
     this.#usages.forget(id);
     this.#cgroups.delete(id);
@@ -456,22 +479,6 @@ function cgroupFor(record: ContainerRecord): Cgroup | undefined {
     : openCgroup(record.cgroupPath);
 }
 
-/** Where the kernel has put a process: the unified hierarchy's path, or that of the memory controller. */
-function cgroupOf(pid: number): string | undefined {
-  try {
-    const lines = readFileSync(`/proc/${pid}/cgroup`, "utf8")
-      .trim()
-      .split("\n")
-      .map(line => line.split(":"));
-    const found =
-      lines.find(([, controllers]) => controllers?.split(",").includes("memory")) ??
-      lines.find(([number]) => number === "0");
-    return found?.slice(2).join(":");
-  } catch {
-    return undefined;
-  }
-}
-
 function findSystemdRun(): string {
   const path = findExecutable("systemd-run");
   if (path === undefined)
@@ -480,14 +487,6 @@ function findSystemdRun(): string {
       "systemd-run is not installed, which the cgroup driver systemd needs; set runtime.cgroup_driver to cgroupfs",
     );
   return path;
-}
-
-function commandLine(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
-  } catch {
-    return "";
-  }
 }
 
 function execOperation(name: string, runtime: InstalledRuntime, container: string): Operation {

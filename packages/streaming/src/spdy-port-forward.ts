@@ -3,6 +3,7 @@ import { messageOf } from "@ocid/base";
 import { forwardConnection, forwardFailure, isPort } from "./forward-connection.ts";
 import { SpdyConnection } from "./spdy/connection.ts";
 import type { SpdyStream } from "./spdy/stream.ts";
+import type { StreamTimes } from "./stream-times.ts";
 import type { ForwardRequest, StreamingBackend } from "./streaming-backend.ts";
 
 interface Pair {
@@ -17,7 +18,7 @@ export function serveSpdyPortForward(
   request: ForwardRequest,
   socket: Duplex,
   head: Buffer,
-  creationTimeoutMs: number,
+  { creationTimeoutMs, probeMs }: StreamTimes,
 ): void {
   const pairs = new Map<string, Pair>();
   const connection = new SpdyConnection(
@@ -25,6 +26,7 @@ export function serveSpdyPortForward(
     head,
     headers =>
       isPort(Number(headers.get("port"))) && ["data", "error"].includes(headers.get("streamtype") ?? ""),
+    { probeMs },
   );
   connection.on("stream", stream => {
     const kind = stream.headers.get("streamtype") as "data" | "error";

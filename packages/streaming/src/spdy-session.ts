@@ -5,6 +5,7 @@ import { runSession } from "./run-session.ts";
 import { statusJson, statusText } from "./session-status.ts";
 import { SpdyConnection } from "./spdy/connection.ts";
 import type { SpdyStream } from "./spdy/stream.ts";
+import type { StreamTimes } from "./stream-times.ts";
 import type { SessionRequest, StreamingBackend } from "./streaming-backend.ts";
 import { TerminalResizes } from "./terminal-resizes.ts";
 
@@ -15,14 +16,15 @@ export async function serveSpdySession(
   protocol: string,
   socket: Duplex,
   head: Buffer,
-  creationTimeoutMs: number,
+  { creationTimeoutMs, probeMs }: StreamTimes,
 ): Promise<void> {
   const wanted = wantedStreams(request, protocol);
   const streams = new Map<string, SpdyStream>();
-  const connection = new SpdyConnection(socket, head, headers => {
+  const accept = (headers: ReadonlyMap<string, string>) => {
     const type = headers.get("streamtype") ?? "";
     return wanted.has(type) && !streams.has(type);
-  });
+  };
+  const connection = new SpdyConnection(socket, head, accept, { probeMs });
   const gone = new AbortController();
   connection.on("close", () => gone.abort(new OcidError("CANCELLED", "the client has gone")));
   if (!(await allOpened(connection, streams, wanted, creationTimeoutMs))) return connection.destroy();

@@ -16,12 +16,19 @@ let server: StreamingServer;
 let sizes: TerminalSize[];
 let aborted: string[];
 let written: number;
+/** What tells that a connection into the pod has ended. */
+let forwarded: Promise<unknown>;
 
 /** Commands of a container that needs none: what each does is said by its name. */
 const backend: StreamingBackend = {
   async exec({ argv: [command, argument] }, { stdin, stdout, stderr, resizes }, signal) {
     switch (command) {
       case "cat":
+        for await (const chunk of stdin!)
+          if (!stdout!.write(chunk)) await new Promise(done => stdout!.once("drain", done));
+        return { exitCode: 0 };
+      case "late-cat":
+        await sleep(300);
         for await (const chunk of stdin!)
           if (!stdout!.write(chunk)) await new Promise(done => stdout!.once("drain", done));
         return { exitCode: 0 };
@@ -52,6 +59,13 @@ const backend: StreamingBackend = {
     for await (const chunk of stdin!) stdout!.write(chunk.toString().toUpperCase());
   },
   async portForward({ port }) {
+    if (port === 7) {
+      // Like a program that accepts and never reads.
+      const [ours, pods] = createPair();
+      forwarded = new Promise(done => ours.once("close", done));
+      pods.pause();
+      return ours;
+    }
     const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
     await new Promise<void>((resolve, reject) => {
       socket.once("connect", resolve);
@@ -64,7 +78,7 @@ const backend: StreamingBackend = {
 beforeEach(async () => {
   sizes = [];
   aborted = [];
-  server = await listenForStreams(backend, { creationTimeoutMs: 500 });
+  server = await listenForStreams(backend, { probeMs: 20 });
 });
 afterEach(() => server[Symbol.asyncDispose]());
 
@@ -163,7 +177,9 @@ describe("exec over SPDY", () => {
   });
 
   test("a client that does not open its streams is cut off", async () => {
-    const { client } = await spdyExec(exec(["sleep"]), ["stdout"]);
+    await using strict = await listenForStreams(backend, { creationTimeoutMs: 100 });
+    const request = { kind: "exec", containerId: "c", argv: ["sleep"], tty: false, stdin: false } as const;
+    const { client } = await spdyExec(strict.issue({ ...request, stdout: true, stderr: true }), ["stdout"]);
     await client.closed;
   });
 
@@ -338,3 +354,67 @@ function duplexPair() {
     read: () => text(pair[1]),
   };
 }
+
+describe("a client that has gone while its connection is not read, because nobody takes its input", () => {
+  const input = Buffer.alloc(8 * 1024 * 1024);
+  const isAborted = async () => {
+    while (aborted.length === 0) await sleep(5);
+    expect(aborted).toEqual(["CANCELLED"]);
+  };
+
+  test("over SPDY", async () => {
+    const { client, streams } = await spdyExec(exec(["sleep"], { stdin: true }), [
+      ...["stdin", "stdout", "stderr"],
+    ]);
+    streams["stdin"]!.write(input);
+    await sleep(200);
+    expect(aborted).toEqual([]);
+    client.destroy();
+    await isAborted();
+  });
+
+  test("over WebSocket", async () => {
+    const client = new WebSocket(exec(["sleep"], { stdin: true }), ["v5.channel.k8s.io"]);
+    await new Promise(done => client.once("open", done));
+    client.send(Buffer.concat([Buffer.of(0), input]));
+    await sleep(200);
+    expect(aborted).toEqual([]);
+    client.terminate();
+    await isAborted();
+  });
+
+  test("in a port-forward over SPDY", async () => {
+    const client = await connectSpdy(server.issue({ kind: "portforward", sandboxId: "s", ports: [] }), [
+      "portforward.k8s.io",
+    ]);
+    await client.open({ streamType: "error", port: "7", requestID: "0" });
+    const data = await client.open({ streamType: "data", port: "7", requestID: "0" });
+    data.write(input);
+    await sleep(200);
+    client.destroy();
+    await forwarded;
+  });
+
+  test("in a port-forward over WebSocket", async () => {
+    const client = new WebSocket(server.issue({ kind: "portforward", sandboxId: "s", ports: [7] }), [
+      "v4.channel.k8s.io",
+    ]);
+    await new Promise(done => client.once("open", done));
+    client.send(Buffer.concat([Buffer.of(0), input]));
+    await sleep(200);
+    client.terminate();
+    await forwarded;
+  });
+});
+
+test("a client that is there is not taken for gone, however long nobody takes its input", async () => {
+  const { client, streams } = await spdyExec(exec(["late-cat"], { stdin: true }), [
+    ...["stdin", "stdout", "stderr"],
+  ]);
+  const sent = Buffer.alloc(2 * 1024 * 1024, "x");
+  streams["stdin"]!.write(sent);
+  streams["stdin"]!.end();
+  expect((await text(streams["stdout"]!.output)).length).toBe(sent.byteLength);
+  await client.closed;
+  expect(aborted).toEqual([]);
+});

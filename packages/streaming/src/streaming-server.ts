@@ -7,6 +7,7 @@ import { createWebSocketStream, type WebSocket, WebSocketServer } from "ws";
 import { OneTimeTokens } from "./one-time-tokens.ts";
 import { serveSpdyPortForward } from "./spdy-port-forward.ts";
 import { serveSpdySession } from "./spdy-session.ts";
+import type { StreamTimes } from "./stream-times.ts";
 import type { StreamingBackend, StreamingRequest } from "./streaming-backend.ts";
 import { offeredProtocols, spdyProtocols, tunnelProtocol, webSocketProtocols } from "./upgrade-protocols.ts";
 import { serveWebSocketPortForward } from "./websocket-port-forward.ts";
@@ -23,6 +24,11 @@ export interface StreamingServerOptions {
   readonly idleTimeoutMs?: number;
   /** How long a client may take to open its streams. Default 30 s. */
   readonly creationTimeoutMs?: number;
+  /**
+   * How often a client is written to whose connection is not read, because a container does not take its input: nothing
+   * else shows that it has gone. Default 5 s; two of them pass until it is seen.
+   */
+  readonly probeMs?: number;
   readonly logger?: Logger;
 }
 
@@ -50,7 +56,8 @@ export async function listenForStreams(
       .writeHead(400, { "content-type": "text/plain" })
       .end("an upgrade to SPDY or WebSocket is required\n");
   });
-  const upgrades = createUpgrades(backend, options.creationTimeoutMs ?? 30_000, logger);
+  const times = { creationTimeoutMs: options.creationTimeoutMs ?? 30_000, probeMs: options.probeMs ?? 5_000 };
+  const upgrades = createUpgrades(backend, times, logger);
   server.on("upgrade", (message: IncomingMessage, socket: Socket, head: Buffer) => {
     sockets.add(socket);
     socket.on("error", () => {});
@@ -110,7 +117,7 @@ function checkRequest(request: StreamingRequest): void {
     throw new OcidError("INVALID_ARGUMENT", "at least one of stdin, stdout and stderr must be asked for");
 }
 
-function createUpgrades(backend: StreamingBackend, creationTimeoutMs: number, logger: Logger) {
+function createUpgrades(backend: StreamingBackend, times: StreamTimes, logger: Logger) {
   const tunnels = new WeakSet<IncomingMessage>();
   const failed = (error: unknown) => logger.warn("a streaming session failed", { error });
   const webSockets = (kind: StreamingRequest["kind"]): WebSocketServer => {
@@ -149,12 +156,12 @@ function createUpgrades(backend: StreamingBackend, creationTimeoutMs: number, lo
       tunnels.add(message);
     }
     servers[request.kind].handleUpgrade(message, socket, head, client => {
-      keepAlive(client);
+      keepAlive(client, times.probeMs);
       if (request.kind !== "portforward") serveWebSocketSession(backend, request, client).catch(failed);
       else if (!tunnel) serveWebSocketPortForward(backend, request, client).catch(failed);
       else {
         const stream = createWebSocketStream(client, { allowHalfOpen: false });
-        serveSpdyPortForward(backend, request, stream, Buffer.alloc(0), creationTimeoutMs);
+        serveSpdyPortForward(backend, request, stream, Buffer.alloc(0), times);
       }
     });
   };
@@ -169,12 +176,8 @@ function createUpgrades(backend: StreamingBackend, creationTimeoutMs: number, lo
     socket.write(
       `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n${chosen}\r\n`,
     );
-    if (request.kind === "portforward")
-      serveSpdyPortForward(backend, request, socket, head, creationTimeoutMs);
-    else
-      serveSpdySession(backend, request, protocol ?? "channel.k8s.io", socket, head, creationTimeoutMs).catch(
-        failed,
-      );
+    if (request.kind === "portforward") serveSpdyPortForward(backend, request, socket, head, times);
+    else serveSpdySession(backend, request, protocol ?? "channel.k8s.io", socket, head, times).catch(failed);
   };
 
   return (message: IncomingMessage, socket: Duplex, head: Buffer, request: StreamingRequest): void => {
@@ -186,7 +189,7 @@ function createUpgrades(backend: StreamingBackend, creationTimeoutMs: number, lo
 }
 
 /** Finds out that a client has vanished without a word. */
-function keepAlive(client: WebSocket): void {
+function keepAlive(client: WebSocket, probeMs: number): void {
   let answered = true;
   client.on("error", () => client.terminate());
   client.on("pong", () => {
@@ -198,7 +201,14 @@ function keepAlive(client: WebSocket): void {
     answered = false;
     client.ping();
   }, pingMs).unref();
-  client.on("close", () => clearInterval(timer));
+  // The end of a connection that is not read is only seen by writing to it; nobody answers a pong (RFC 6455, 5.5.3).
+  const probe = setInterval(() => {
+    if (client.isPaused && client.readyState === client.OPEN) client.pong();
+  }, probeMs).unref();
+  client.on("close", () => {
+    clearInterval(timer);
+    clearInterval(probe);
+  });
 }
 
 function refuse(socket: Duplex, code: number, text: string, accepted: readonly string[] = []): void {

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ContainerState } from "@ocid/cri-api";
@@ -126,6 +126,7 @@ test("a removal that was cut short is finished at the next start; until then the
     return status?.state === ContainerState.CONTAINER_EXITED;
   });
   // As a removal leaves it that has got as far as the runtime's part.
+  writeFileSync(join(daemon.root, "state/records", containerId, "removing"), "");
   rmSync(join(daemon.root, "state/runtime/containers", containerId), { recursive: true });
   rmSync(join(daemon.root, "state/runtime/exits", containerId));
   const { containersStatuses } = await daemon.runtime.podSandboxStatus({ podSandboxId });
@@ -154,3 +155,36 @@ test("a container whose files somebody has deleted has ended, and can be stopped
   await daemon.runtime.removeContainer({ containerId });
   await daemon.runtime.removePodSandbox({ podSandboxId });
 });
+
+test.each([
+  ["the runtime's own state, as on a tmpfs after a reboot", "state/runtime/runtimes"],
+  ["everything that the runtime's side knows", "state/runtime"],
+])(
+  "a container has ended when %s is lost; it is listed with its log, and can be removed",
+  async (_, lost) => {
+    const { podSandboxId, containerId } = await runContainer("wiped", ["sh", "-c", "echo hello; sleep 1000"]);
+    const pid = Number(
+      readFileSync(join(daemon.root, "state/runtime/containers", containerId, "pid"), "utf8"),
+    );
+    await daemon.kill();
+    if (lost === "state/runtime/runtimes") process.kill(pid, "SIGKILL");
+    rmSync(join(daemon.root, lost), { recursive: true });
+    await daemon.start();
+    const seen = async () => (await daemon.runtime.containerStatus({ containerId })).status!;
+    expect((await daemon.runtime.listContainers({})).containers).toMatchObject([
+      { id: containerId, state: ContainerState.CONTAINER_EXITED },
+    ]);
+    const first = await seen();
+    expect(first).toMatchObject({
+      state: ContainerState.CONTAINER_EXITED,
+      exitCode: lost === "state/runtime" ? 255 : 137,
+    });
+    expect(readFileSync(first.logPath, "utf8")).toContain("hello");
+    await eventually("its process is gone", () => !existsSync(`/proc/${pid}`));
+    await daemon.kill();
+    await daemon.start();
+    expect((await seen()).finishedAt).toBe(first.finishedAt);
+    await daemon.runtime.removeContainer({ containerId });
+    await daemon.runtime.removePodSandbox({ podSandboxId });
+  },
+);

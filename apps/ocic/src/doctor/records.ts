@@ -28,6 +28,16 @@ export interface Records {
   readonly attached: readonly string[];
   /** Records that are damaged, with what is wrong; nothing may be taken for an orphan while there is one. */
   readonly damaged: readonly string[];
+  /** What the daemon has set aside, because its record could not be read. */
+  readonly setAside: readonly SetAside[];
+}
+
+export interface SetAside {
+  readonly kind: "pod" | "container";
+  readonly id: string;
+  readonly directory: string;
+  /** As the daemon has noted it. */
+  readonly reason: string;
 }
 
 /** Reads the state directory of a daemon, whether it runs or not. What is not there is empty. */
@@ -35,6 +45,8 @@ export function readRecords(stateDir: string): Records {
   const damaged: string[] = [];
   const all = (below: string, file: string) =>
     names(join(stateDir, below)).flatMap(id => {
+      // What is being deleted, or is somebody else's.
+      if (!/^[0-9a-f]{64}$/.test(id)) return [];
       const path = join(stateDir, below, id, file);
       try {
         return [{ id, value: JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown> }];
@@ -61,7 +73,24 @@ export function readRecords(stateDir: string): Records {
     monitored: new Map(monitored.map(container => [container.id, container])),
     attached: names(join(stateDir, "cni")).flatMap(name => /^([\w.-]+)\.json$/.exec(name)?.[1] ?? []),
     damaged,
+    setAside: [...setAside(stateDir, "pod", "sandboxes"), ...setAside(stateDir, "container", "records")],
   };
+}
+
+function setAside(stateDir: string, kind: SetAside["kind"], below: string): readonly SetAside[] {
+  const place = join(stateDir, "quarantine", below);
+  return names(place).map(name => {
+    const directory = join(place, name);
+    return { kind, id: name.split(".")[0]!, directory, reason: readReason(join(directory, "reason.txt")) };
+  });
+}
+
+function readReason(path: string): string {
+  try {
+    return readFileSync(path, "utf8").trim().slice(0, 1000);
+  } catch {
+    return "for a reason that is not noted any more";
+  }
 }
 
 function identityOf(value: unknown): ProcessIdentity | undefined {

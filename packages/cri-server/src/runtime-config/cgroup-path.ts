@@ -1,6 +1,6 @@
 import { basename, join, normalize } from "node:path";
 import { OcidError } from "@ocid/base";
-import { isSliceName, sliceDirectory } from "@ocid/spec";
+import { isSliceName, parseSystemdCgroup, sliceDirectory } from "@ocid/spec";
 
 export type CgroupDriver = "cgroupfs" | "systemd";
 
@@ -34,4 +34,10 @@ export function containerCgroupsPath(driver: CgroupDriver, parent: string, id: s
 /** Where a pod's cgroup lies below the hierarchy's root: systemd puts `a-b.slice` into `a.slice`. */
 export function cgroupDirectory(driver: CgroupDriver, parent: string): string {
   return driver === "cgroupfs" ? parent : sliceDirectory(parent);
+}
+
+/** Where a container's cgroup lies below the hierarchy's root. */
+export function containerCgroupDirectory(driver: CgroupDriver, parent: string, id: string): string {
+  const path = containerCgroupsPath(driver, parent, id);
+  return driver === "cgroupfs" ? path : parseSystemdCgroup(path).directory;
 }

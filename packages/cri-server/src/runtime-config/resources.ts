@@ -31,9 +31,9 @@ export function runtimeResources(
   const memory: NonNullable<RuntimeResources["memory"]> = {
     ...(limit !== 0n ? { limit: number(limit) } : {}),
     // Without a word on swap a container may not swap beyond its memory.
-    ...(limit !== 0n && support.swap ? { swap: number(swap) } : {}),
+    ...(swap !== 0n && support.swap ? { swap: number(swap) } : {}),
   };
-  if (request.memorySwapLimitInBytes !== 0n && limit !== 0n && !support.swap)
+  if (request.memorySwapLimitInBytes !== 0n && !support.swap)
     support.onDropped("memory_swap_limit_in_bytes: this node does not count swap");
   const unified = Object.keys(request.unified);
   if (unified.length > 0 && !support.unified)
@@ -66,6 +66,13 @@ function checkResources(request: LinuxContainerResources): void {
     const value = request[field as keyof typeof least];
     if (value < minimum || (field === "oomScoreAdj" && value > 1000n)) throw wrong(field, value);
   }
+  const { memoryLimitInBytes: memory, memorySwapLimitInBytes: swap } = request;
+  // Memory and swap together (the runtime-spec's `swap`): never less than memory alone.
+  if (swap > 0n && (memory <= 0n || swap < memory))
+    throw new OcidError(
+      "INVALID_ARGUMENT",
+      `memory_swap_limit_in_bytes ${swap} is memory and swap together, and less than memory_limit_in_bytes ${memory}`,
+    );
   for (const field of ["cpusetCpus", "cpusetMems"] as const)
     if (!/^(\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*)?$/.test(request[field]))
       throw wrong(field, request[field]);

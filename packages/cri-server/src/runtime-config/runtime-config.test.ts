@@ -6,8 +6,11 @@ import {
   LinuxContainerResourcesSchema,
   LinuxContainerSecurityContextSchema,
   MountSchema,
+  NamespaceMode,
+  PodSandboxConfigSchema,
 } from "@ocid/cri-api";
 import { describe, expect, test } from "vitest";
+import { checkContainerConfig, refuseOtherNamespaces } from "../container-check.ts";
 import { pauseProgram } from "../pause-program.ts";
 import { containerCapabilities } from "./capabilities.ts";
 import { resolveUser } from "./container-user.ts";
@@ -15,7 +18,7 @@ import { containerDevices } from "./devices.ts";
 import { requestedMounts } from "./mounts.ts";
 import { runtimeResources } from "./resources.ts";
 import { defaultSeccomp, seccompFor } from "./seccomp.ts";
-import { refuseLabels } from "./security-labels.ts";
+import { refuseLabels, refusePodLabels } from "./security-labels.ts";
 import { podSysctls } from "./sysctls.ts";
 
 describe("users", () => {
@@ -149,10 +152,61 @@ test.each([
   ).toThrow(/cannot be/);
 });
 
+test.each([
+  [{ memorySwapLimitInBytes: 100n }, /memory_swap_limit_in_bytes 100 .* less than memory_limit_in_bytes 0/],
+  [{ memoryLimitInBytes: 200n, memorySwapLimitInBytes: 100n }, /less than memory_limit_in_bytes 200/],
+])("a limit of memory and swap together is not forgotten: %o", (request, why) => {
+  const support = { hugetlb: true, unified: true, onDropped: () => {} };
+  const resources = create(LinuxContainerResourcesSchema, request);
+  expect(() => runtimeResources(resources, { ...support, swap: true })).toThrow(why);
+  expect(() => runtimeResources(resources, { ...support, swap: false })).toThrow(why);
+});
+
+describe("namespaces", () => {
+  const { POD, NODE, CONTAINER, TARGET } = NamespaceMode;
+  const container = (network: NamespaceMode, ipc: NamespaceMode) =>
+    create(ContainerConfigSchema, {
+      metadata: { name: "c" },
+      linux: { securityContext: { namespaceOptions: { network, ipc } } },
+    });
+  const pod = (network: NamespaceMode, ipc: NamespaceMode) =>
+    create(PodSandboxConfigSchema, {
+      linux: { securityContext: { namespaceOptions: { network, ipc } } },
+    });
+
+  test.each([
+    [container(NODE, POD), pod(POD, POD), /its network namespace cannot be of mode NODE/],
+    [container(POD, NODE), pod(NODE, POD), /its ipc namespace cannot be of mode NODE/],
+    [container(CONTAINER, POD), pod(NODE, NODE), /its network namespace cannot be of mode CONTAINER/],
+    [container(POD, TARGET), pod(POD, POD), /its ipc namespace cannot be of mode TARGET/],
+  ])("of a container that its pod does not have are refused (%#)", (config, of, why) => {
+    expect(() => refuseOtherNamespaces(config, of)).toThrow(why);
+  });
+
+  test("of a container that are its pod's, or not spoken of, are none to refuse", () => {
+    refuseOtherNamespaces(container(NODE, NODE), pod(NODE, NODE));
+    refuseOtherNamespaces(container(POD, POD), pod(NODE, NODE));
+    refuseOtherNamespaces(create(ContainerConfigSchema), pod(NODE, NODE));
+  });
+});
+
+test("a policy for supplemental groups that does not exist is refused", () => {
+  const config = create(ContainerConfigSchema, {
+    metadata: { name: "c" },
+    image: { image: "box" },
+    linux: { securityContext: { supplementalGroupsPolicy: 7 as number } },
+  });
+  expect(() => checkContainerConfig(config)).toThrow(/unknown supplemental_groups_policy 7/);
+});
+
 describe("security modules", () => {
   const config = (securityContext: object) =>
     create(ContainerConfigSchema, { metadata: { name: "c" }, linux: { securityContext } });
   const none = { apparmor: false, selinux: false };
+  const podConfig = create(PodSandboxConfigSchema, {
+    metadata: { name: "p" },
+    linux: { securityContext: { selinuxOptions: { level: "s0:c1" } } },
+  });
 
   test.each([
     [{ apparmor: { profileType: 2, localhostRef: "x" } }, none, /not available/],
@@ -171,16 +225,27 @@ describe("security modules", () => {
       mounts: [{ containerPath: "/data", hostPath: "/data", selinuxRelabel: true }],
     });
     expect(() => refuseLabels(relabelled, { ...none, selinux: true })).toThrow(/\/data to be relabelled/);
-    expect(() => refuseLabels(relabelled, none)).not.toThrow();
+    const dropped: string[] = [];
+    refuseLabels(relabelled, none, what => dropped.push(what));
+    expect(dropped).toEqual([expect.stringContaining("selinux_relabel")]);
   });
 
   test("that are not there are not missed by what means nothing without them", () => {
-    for (const security of [
-      { apparmor: { profileType: 0 } },
-      { apparmor: { profileType: 1 } },
-      { selinuxOptions: { level: "s0:c1" } },
-    ])
-      expect(() => refuseLabels(config(security), none)).not.toThrow();
+    const dropped: string[] = [];
+    const note = (what: string) => dropped.push(what);
+    refuseLabels(config({ apparmor: { profileType: 1 } }), none, note);
+    expect(dropped).toEqual([]);
+    refuseLabels(config({ apparmor: { profileType: 0 } }), none, note);
+    refuseLabels(config({ selinuxOptions: { level: "s0:c1" } }), none, note);
+    refusePodLabels(podConfig, none, note);
+    expect(dropped).toEqual([
+      expect.stringContaining("apparmor"),
+      ...Array(2).fill(expect.stringContaining("selinux_options")),
+    ]);
+  });
+
+  test("a pod is not silently left without its label", () => {
+    expect(() => refusePodLabels(podConfig, { ...none, selinux: true }, () => {})).toThrow(/pod p .*SELinux/);
   });
 });
 

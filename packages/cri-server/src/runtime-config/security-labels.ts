@@ -1,5 +1,10 @@
 import { OcidError } from "@ocid/base";
-import { type ContainerConfig, SecurityProfile_ProfileType } from "@ocid/cri-api";
+import {
+  type ContainerConfig,
+  type PodSandboxConfig,
+  type SELinuxOption,
+  SecurityProfile_ProfileType,
+} from "@ocid/cri-api";
 
 /** Security modules that the node's kernel has switched on. */
 export interface SecurityModules {
@@ -9,10 +14,14 @@ export interface SecurityModules {
 
 /**
  * Labels of security modules must not be taken for protection where they give none: a profile of AppArmor that a
- * container names is refused. Without the modules the rest means nothing. With them, what this daemon cannot set is
- * refused too.
+ * container names is refused. Without the modules the rest means nothing, and is told to `onDropped`. With them, what
+ * this daemon cannot set is refused too.
  */
-export function refuseLabels(config: ContainerConfig, modules: SecurityModules): void {
+export function refuseLabels(
+  config: ContainerConfig,
+  modules: SecurityModules,
+  onDropped: (what: string) => void = () => {},
+): void {
   const security = config.linux?.securityContext;
   const name = config.metadata?.name;
   const { apparmor, apparmorProfile = "" } = security ?? {};
@@ -41,16 +50,42 @@ export function refuseLabels(config: ContainerConfig, modules: SecurityModules):
       "FAILED_PRECONDITION",
       `container ${name} asks for the default AppArmor profile, which this daemon cannot set yet; make it unconfined`,
     );
-  const { user = "", role = "", type = "", level = "" } = security?.selinuxOptions ?? {};
-  if (modules.selinux && `${user}${role}${type}${level}` !== "")
-    throw new OcidError(
-      "FAILED_PRECONDITION",
-      `container ${name} asks for an SELinux label, which this daemon cannot set yet`,
-    );
+  if (!modules.apparmor && isDefault && !security?.privileged)
+    onDropped("apparmor: AppArmor is not available on this node");
+  if (isLabel(security?.selinuxOptions)) {
+    if (modules.selinux)
+      throw new OcidError(
+        "FAILED_PRECONDITION",
+        `container ${name} asks for an SELinux label, which this daemon cannot set yet`,
+      );
+    onDropped("selinux_options: SELinux is not available on this node");
+  }
   const relabelled = config.mounts.find(mount => mount.selinuxRelabel);
-  if (modules.selinux && relabelled)
+  if (!relabelled) return;
+  if (modules.selinux)
     throw new OcidError(
       "FAILED_PRECONDITION",
       `container ${name} asks for its mount at ${relabelled.containerPath} to be relabelled for SELinux, which this daemon cannot do yet`,
     );
+  onDropped("selinux_relabel of mounts: SELinux is not available on this node");
+}
+
+/** As `refuseLabels`, of what a pod asks for the process that holds its namespaces. */
+export function refusePodLabels(
+  config: PodSandboxConfig,
+  modules: SecurityModules,
+  onDropped: (what: string) => void,
+): void {
+  if (!isLabel(config.linux?.securityContext?.selinuxOptions)) return;
+  if (modules.selinux)
+    throw new OcidError(
+      "FAILED_PRECONDITION",
+      `pod ${config.metadata?.name} asks for an SELinux label, which this daemon cannot set yet`,
+    );
+  onDropped("selinux_options: SELinux is not available on this node");
+}
+
+function isLabel(options: SELinuxOption | undefined): boolean {
+  const { user = "", role = "", type = "", level = "" } = options ?? {};
+  return `${user}${role}${type}${level}` !== "";
 }

@@ -19,6 +19,13 @@ const emptyBlock = Buffer.from([0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 
 const maxDataBytes = 64 * 1024;
 const maxStreams = 1000;
 const lingerMs = 10_000;
+/** A PING by the client's own counting that it has not sent: it must ignore it (SPDY/3.1 draft, section 2.6.5). */
+const ignoredPing = 0x7fffffff;
+
+export interface SpdyConnectionOptions {
+  /** How often a client is looked after whose connection is not read, because a stream's buffer is full. */
+  readonly probeMs: number;
+}
 
 interface Events {
   stream: [SpdyStream];
@@ -44,12 +51,20 @@ export class SpdyConnection extends EventEmitter<Events> implements StreamCarrie
   #ended = false;
   #closed = false;
   #going = false;
+  readonly #probeMs: number;
+  #probe: NodeJS.Timeout | undefined;
 
   /** @param accept Whether a stream with these headers is wanted; others are refused one by one. */
-  constructor(socket: Duplex, head: Buffer, accept: (headers: ReadonlyMap<string, string>) => boolean) {
+  constructor(
+    socket: Duplex,
+    head: Buffer,
+    accept: (headers: ReadonlyMap<string, string>) => boolean,
+    options: SpdyConnectionOptions,
+  ) {
     super();
     this.#socket = socket;
     this.#accept = accept;
+    this.#probeMs = options.probeMs;
     socket.on("data", (bytes: Buffer) => {
       this.#frames.push(bytes);
       void this.#read();
@@ -80,6 +95,7 @@ export class SpdyConnection extends EventEmitter<Events> implements StreamCarrie
   destroy(reason?: Error): void {
     if (this.#closed) return;
     this.#closed = true;
+    clearInterval(this.#probe);
     this.#socket.destroy();
     this.#headers.close();
     for (const stream of [...this.#streams.values()]) stream.receiveReset();
@@ -114,6 +130,7 @@ export class SpdyConnection extends EventEmitter<Events> implements StreamCarrie
   /** @internal */
   resume(stream: SpdyStream): void {
     if (!this.#full.delete(stream) || this.#full.size > 0) return;
+    clearInterval(this.#probe);
     this.#socket.resume();
     void this.#read();
   }
@@ -165,9 +182,19 @@ export class SpdyConnection extends EventEmitter<Events> implements StreamCarrie
     if (!stream) return;
     if (bytes.byteLength > 0 && !stream.receive(bytes)) {
       this.#full.add(stream);
-      this.#socket.pause();
+      this.#pause();
     }
     if (fin) stream.receiveEnd();
+  }
+
+  /** The end of a connection that is not read is only seen by writing to it. */
+  #pause(): void {
+    this.#socket.pause();
+    clearInterval(this.#probe);
+    this.#probe = setInterval(
+      () => this.#control(frameTypes.ping, words(ignoredPing)),
+      this.#probeMs,
+    ).unref();
   }
 
   async #onControl(type: number, flags: number, body: Buffer): Promise<void> {

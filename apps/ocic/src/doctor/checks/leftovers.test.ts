@@ -44,6 +44,7 @@ function healthyNode(): NodeState {
       monitored: new Map([[container, { id: container, init: undefined, ended: false }]]),
       attached: [living],
       damaged: [],
+      setAside: [],
     },
   };
 }
@@ -181,4 +182,15 @@ test("while a record is damaged, nothing is taken for an orphan", () => {
   const node = healthyNode();
   const records = { ...node.records, pods: new Map(), damaged: ["sandbox.json: cut off"] };
   expect(told({ ...node, records })).toEqual([["record", false]]);
+});
+
+test("what was set aside is told and never mended, and its parts are no orphans", () => {
+  const node = healthyNode();
+  const directory = `${stateDir}/quarantine/records/${container}`;
+  const records = {
+    ...node.records,
+    containers: new Set<string>(),
+    setAside: [{ kind: "container" as const, id: container, directory, reason: "it is empty" }],
+  };
+  expect(told({ ...node, records })).toEqual([["quarantine", false]]);
 });

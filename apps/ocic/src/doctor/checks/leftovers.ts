@@ -18,17 +18,32 @@ export function leftovers(node: NodeState): readonly Diagnosis[] {
       kind: "record",
       severity: "problem",
       what: `a record is damaged: ${what}`,
-      why: "the daemon does not start with it, and nothing can be told to belong to nobody",
-      remedy:
-        "restore the file, or move its directory away and start the daemon, which clears up what it knows",
+      why: "what it is of cannot be seen or stopped, and nothing can be told to belong to nobody",
+      remedy: "start the daemon (again), which stops what it is of and keeps the rest in its quarantine",
     }));
   return [
+    ...quarantined(node),
     ...mounts(node),
     ...containers(node),
     ...cgroups(node),
     ...monitors(node),
     ...networkLeftovers(node),
   ];
+}
+
+/** What the daemon has stopped and kept. Nothing is removed here: it may be all that there is of somebody's data. */
+function quarantined({ records }: NodeState): readonly Diagnosis[] {
+  return records.setAside.map(({ kind, id, directory, reason }) => ({
+    kind: "quarantine",
+    severity: "problem",
+    what: `${kind} ${id.slice(0, 12)} was set aside in ${directory}: ${reason}`,
+    why:
+      kind === "container"
+        ? "its writable layer is kept too, and takes space; its image cannot be removed"
+        : "its containers were set aside as well",
+    remedy:
+      "take out what is needed, then remove the directory and restart the daemon, which removes the rest; or mend the record, and move the directory back while the daemon is stopped",
+  }));
 }
 
 /** Mounts and pinned namespaces below the state directory of pods and containers that are no more. */
@@ -64,8 +79,9 @@ function mounts({ daemon, mounts: all, records, bootId }: NodeState): readonly D
 /** Containers that the monitor's side knows and the daemon does not. Its start removes them in order; nobody else can. */
 function containers({ records }: NodeState): readonly Diagnosis[] {
   const pauses = new Set([...records.pods.values()].map(({ pauseId }) => pauseId));
+  const kept = new Set(records.setAside.map(({ id }) => id));
   return [...records.monitored.keys()]
-    .filter(id => !records.containers.has(id) && !pauses.has(id))
+    .filter(id => !records.containers.has(id) && !pauses.has(id) && !kept.has(id))
     .map(id => ({
       kind: "container",
       severity: "problem",

@@ -70,10 +70,11 @@ async function orphans(
 ): Promise<readonly Diagnosis[]> {
   const mark = JSON.stringify({ ocid: { stateDir: settings.stateDir } });
   const ours = (await store.listContainers()).filter(({ metadata }) => metadata === mark);
-  const { containers, damaged } = readRecords();
+  const { containers, damaged, setAside } = readRecords();
   if (damaged.length > 0) return [];
+  const kept = new Set(setAside.map(({ id }) => id));
   return ours
-    .filter(({ id }) => !containers.has(id))
+    .filter(({ id }) => !containers.has(id) && !kept.has(id))
     .map(({ id }) => ({
       kind: "store-container",
       severity: "problem",
