@@ -36,6 +36,7 @@ if [ "${1:-}" = --tests ]; then
   need nsenter util-linux
   need python3 python3
   need gpg gnupg
+  need chromium chromium
 fi
 if [ "${1:-}" = --qemu ]; then
   need qemu-system-x86_64 qemu-system-x86

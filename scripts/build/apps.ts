@@ -1,8 +1,18 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { node, repository } from "../run.ts";
 import { bundle, bundleProgram } from "./bundle.ts";
 import { makeCodeCaches } from "./code-cache.ts";
@@ -26,7 +36,24 @@ export async function buildApps(): Promise<void> {
     const define = { OCID_VERSION: JSON.stringify(versionOf(name)) };
     writeFileSync(join(dist, `${name}.js`), await bundleModule(entry, define), { mode: 0o755 });
     for (const [worker, text] of Object.entries(workers)) writeFileSync(join(dist, `${worker}.cjs`), text);
-    await writeExecutable(name, dist, { main: await bundleProgram(entry, define), ...workerPrograms }, args);
+    const files = staticFiles(name);
+    copyStatic(files, dist);
+    const programs = { main: await bundleProgram(entry, define), ...workerPrograms };
+    await writeExecutable(name, dist, { programs, files, args });
+  }
+}
+
+/** Files that a program serves as they are: `static/NAME` in the executable, and beside the bundled program. */
+function staticFiles(name: string): Readonly<Record<string, string>> {
+  const paths = globSync(`apps/${name}/src/**/static/*.{html,css,js,svg}`, { cwd: repository }).sort();
+  return Object.fromEntries(paths.map(path => [`static/${basename(path)}`, join(repository, path)]));
+}
+
+function copyStatic(files: Readonly<Record<string, string>>, dist: string): void {
+  rmSync(join(dist, "static"), { recursive: true, force: true });
+  for (const [name, path] of Object.entries(files)) {
+    mkdirSync(join(dist, "static"), { recursive: true });
+    copyFileSync(path, join(dist, name));
   }
 }
 
@@ -44,11 +71,18 @@ function bundleModule(entry: string, define: Readonly<Record<string, string>>): 
   });
 }
 
+interface ExecutableParts {
+  /** Texts by name; `main` and those of its threads. */
+  readonly programs: Readonly<Record<string, string>>;
+  /** Paths by the name of the asset. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly args: readonly string[];
+}
+
 async function writeExecutable(
   name: string,
   dist: string,
-  programs: Readonly<Record<string, string>>,
-  args: readonly string[],
+  { programs, files, args }: ExecutableParts,
 ): Promise<void> {
   const koffi = koffiBinary();
   const executable = join(dist, name);
@@ -56,12 +90,13 @@ async function writeExecutable(
   const hash = createHash("sha256");
   for (const part of [node, process.version, startText(""), args.join(" "), JSON.stringify(programs), koffi])
     hash.update(part);
+  for (const [asset, path] of Object.entries(files)) hash.update(asset).update(readFileSync(path));
   const inputs = hash.digest("hex");
   if (existsSync(executable) && existsSync(stamp) && readFileSync(stamp, "utf8") === inputs) return;
 
   const work = join(dist, ".sea");
   mkdirSync(work, { recursive: true });
-  const assets: Record<string, string> = { "koffi.node": koffi };
+  const assets: Record<string, string> = { "koffi.node": koffi, ...files };
   const add = (asset: string, content: string | Uint8Array) => {
     assets[asset] = join(work, asset);
     writeFileSync(join(work, asset), content);

@@ -4,7 +4,7 @@ import type { Logger } from "@ocid/base";
 import { openCni } from "@ocid/cni";
 import { pullServiceDefinition } from "@ocid/cri-api";
 import { type CriServer, type CriServerOptions, createCriServer, type Ports } from "@ocid/cri-server";
-import { becomeSubreaper, launchNamespaceWorker } from "@ocid/host";
+import { becomeSubreaper, launchNamespaceWorker, statFilesystem } from "@ocid/host";
 import { createArtifactStore } from "@ocid/image-copy";
 import { createLayerPool } from "@ocid/layer";
 import { Nri } from "@ocid/nri";
@@ -16,6 +16,7 @@ import { createImagePort } from "./image-port.ts";
 import { createNodePort } from "./node-port.ts";
 import { nriOptions } from "./nri-options.ts";
 import type { MetricsSources } from "./observe/metrics.ts";
+import type { PageSources } from "./page/page-sources.ts";
 import { PullHub } from "./pull-hub.ts";
 import { createRootfsPort } from "./rootfs-port.ts";
 import { readScrubReport, startScrubber } from "./scrub.ts";
@@ -24,6 +25,8 @@ export interface Daemon extends AsyncDisposable {
   readonly server: CriServer;
   /** Where metrics are read from. */
   readonly metricsSources: MetricsSources;
+  /** What the node page is made of. */
+  readonly pageSources: PageSources;
   /** Puts the settings of a changed configuration into force that can change while the daemon runs. */
   reconfigure(config: Config): void;
 }
@@ -152,6 +155,22 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
       },
       pulls: () => ({ underWay: pulls.underWay().length, bytes: pulls.fetchedBytes }),
       scrub: () => readScrubReport(join(stateDir, "scrub.json")),
+    },
+    pageSources: {
+      overview: server.overview,
+      images: () => store.imageDiskUsage(),
+      async store() {
+        const { images, containers } = await store.usage();
+        const { blockSize, blocks, blocksFree } = statFilesystem(store.root);
+        const bytes = (count: bigint) => Number(count) * blockSize;
+        return {
+          imageBytes: images.bytes,
+          containerBytes: containers.bytes,
+          diskBytes: bytes(blocks),
+          diskFree: bytes(blocksFree),
+        };
+      },
+      pulls: () => pulls.underWay(),
     },
     reconfigure(next) {
       effective = next;

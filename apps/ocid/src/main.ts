@@ -47,6 +47,8 @@ async function main(argv: readonly string[]): Promise<number> {
     logger,
     environment: process.env,
     sources: daemon.metricsSources,
+    pageSources: daemon.pageSources,
+    configFile: typeof flags["config"] === "string" ? flags["config"] : undefined,
   });
   onOomKill = observing.countOomKill;
   await daemon.server.listen(config.server.listen, { gid });

@@ -1,7 +1,7 @@
 import { ContainerEventType } from "@ocid/cri-api";
 import { expect, test } from "vitest";
-import { ContainerEvents } from "./container-events.ts";
-import type { Sandbox } from "./records.ts";
+import { ContainerEvents, type NodeEvent } from "./container-events.ts";
+import type { Container, Sandbox } from "./records.ts";
 import type { ServerContext } from "./server-context.ts";
 
 const sandbox = {
@@ -32,6 +32,29 @@ test("every listener gets every event in order, from when it began to listen", a
   const last = listeners.map(listener => listener.next());
   controller.abort();
   for (const end of last) expect(await end).toEqual({ done: true, value: undefined });
+});
+
+test("a follower is told in words, also while nobody listens, until it has enough", async () => {
+  const events = new ContainerEvents();
+  const told: NodeEvent[] = [];
+  const following = events.follow(event => told.push(event));
+  const named = { ...sandbox, config: { metadata: { name: "web", namespace: "shop" } } } as Sandbox;
+  const records = { containersOf: () => [], sandboxes: new Map([["pod", named]]) };
+  const container = {
+    sandboxId: "pod",
+    config: { metadata: { name: "app" } },
+    state: { status: "stopped", exitCode: 137, oomKilled: true },
+  } as Container;
+  const both = { records } as unknown as ServerContext;
+  await events.publishSandbox(both, named, CONTAINER_CREATED_EVENT);
+  await events.publish(both, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
+  following[Symbol.dispose]();
+  await events.publishSandbox(both, named, CONTAINER_STARTED_EVENT);
+  const of = { pod: "web", namespace: "shop", at: expect.any(Date) };
+  expect(told).toEqual([
+    { ...of, what: "created", container: undefined },
+    { ...of, what: "stopped", container: "app", exitCode: 137, oomKilled: true },
+  ]);
 });
 
 test("a listener that does not keep up loses what waits, is told so, and holds nobody else up", async () => {

@@ -16,6 +16,19 @@ interface Listener {
   tooSlow: boolean;
 }
 
+/** What has happened to a pod or a container, in a few words, for people. */
+export interface NodeEvent {
+  readonly at: Date;
+  readonly what: "created" | "started" | "stopped" | "removed";
+  /** Of the container; undefined for what has happened to the pod itself. */
+  readonly container: string | undefined;
+  readonly pod: string;
+  readonly namespace: string;
+  /** Of a container that has stopped. */
+  readonly exitCode?: number;
+  readonly oomKilled?: boolean;
+}
+
 /** Events that wait for one listener at most; each may hold the statuses of a whole pod. */
 const maxWaiting = 1000;
 
@@ -25,6 +38,7 @@ const maxWaiting = 1000;
  */
 export class ContainerEvents {
   readonly #listeners = new Set<Listener>();
+  readonly #followers = new Set<(event: NodeEvent) => void>();
 
   /** How many events wait for listeners, all together. */
   get waiting(): number {
@@ -32,7 +46,9 @@ export class ContainerEvents {
   }
 
   async publish(context: ServerContext, container: Container, type: ContainerEventType): Promise<void> {
-    await this.#publish(context, container.id, context.records.sandboxes.get(container.sandboxId), type);
+    const sandbox = context.records.sandboxes.get(container.sandboxId);
+    this.#tellFollowers(type, sandbox, container);
+    await this.#publish(context, container.id, sandbox, type);
   }
 
   /** A sandbox is to the kubelet a container by the sandbox's id. */
@@ -41,7 +57,34 @@ export class ContainerEvents {
     sandbox: Sandbox,
     ...types: readonly ContainerEventType[]
   ): Promise<void> {
-    for (const type of types) await this.#publish(context, sandbox.id, sandbox, type);
+    for (const type of types) {
+      this.#tellFollowers(type, sandbox, undefined);
+      await this.#publish(context, sandbox.id, sandbox, type);
+    }
+  }
+
+  /** Calls back with each event from now on, as it happens, until disposed of. */
+  follow(follower: (event: NodeEvent) => void): Disposable {
+    this.#followers.add(follower);
+    return { [Symbol.dispose]: () => void this.#followers.delete(follower) };
+  }
+
+  #tellFollowers(
+    type: ContainerEventType,
+    sandbox: Sandbox | undefined,
+    container: Container | undefined,
+  ): void {
+    const { name = "", namespace = "" } = sandbox?.config.metadata ?? {};
+    const end = container?.state.status === "stopped" ? container.state : undefined;
+    const event: NodeEvent = {
+      at: new Date(),
+      what: words[type],
+      container: container && (container.config.metadata?.name ?? ""),
+      pod: name,
+      namespace,
+      ...(end && words[type] === "stopped" ? { exitCode: end.exitCode, oomKilled: end.oomKilled } : {}),
+    };
+    for (const follower of this.#followers) follower(event);
   }
 
   async #publish(
@@ -107,6 +150,13 @@ export class ContainerEvents {
     }
   }
 }
+
+const words: Readonly<Record<ContainerEventType, NodeEvent["what"]>> = {
+  [ContainerEventType.CONTAINER_CREATED_EVENT]: "created",
+  [ContainerEventType.CONTAINER_STARTED_EVENT]: "started",
+  [ContainerEventType.CONTAINER_STOPPED_EVENT]: "stopped",
+  [ContainerEventType.CONTAINER_DELETED_EVENT]: "removed",
+};
 
 /** Notes that a container has ended and tells of it, once, whoever sees it first. */
 export async function tellEnd(

@@ -15,6 +15,7 @@ import { ContainerEvents, tellEnd } from "./container-events.ts";
 import { Creations } from "./creations.ts";
 import { imageHandlers } from "./image-service.ts";
 import { instrument } from "./instrument.ts";
+import { type Overview, overview } from "./overview.ts";
 import { PluginBridge } from "./plugins/plugin-bridge.ts";
 import { startPlugins } from "./plugins/wishes.ts";
 import type { Ports } from "./ports.ts";
@@ -61,6 +62,8 @@ export interface CriServer {
   listen(socketPath: string, options?: { readonly gid?: number | undefined }): Promise<void>;
   /** How many containers and pods there are, by state. */
   counts(): ServerCounts;
+  /** What there is on the node, for a program that shows it. */
+  readonly overview: Overview;
   /** Stops serving; containers go on. Calls under way have `graceMs` to end. */
   close(graceMs?: number): Promise<void>;
 }
@@ -118,6 +121,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
       containers: countBy([...context.records.containers.values()], ({ state }) => state.status),
       sandboxes: countBy([...context.records.sandboxes.values()], ({ phase }) => phase),
     }),
+    overview: overview(context, events),
     async listen(socketPath, { gid } = {}) {
       mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
       await removeStaleSocket(socketPath);

@@ -1,3 +1,5 @@
+export type { NodeEvent } from "./container-events.ts";
 export { type CriServer, type CriServerOptions, createCriServer } from "./cri-server.ts";
+export type * from "./overview.ts";
 export type * from "./plugins/plugin-port.ts";
 export type * from "./ports.ts";

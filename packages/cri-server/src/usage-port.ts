@@ -31,6 +31,8 @@ export interface ContainerUsage {
   /** Tasks: threads count each. */
   readonly pids: bigint;
   readonly pidsLimit?: bigint;
+  /** Traffic with block devices, all together. */
+  readonly io?: { readonly readBytes: bigint; readonly writeBytes: bigint };
   readonly pressure: { readonly cpu?: Pressure; readonly memory?: Pressure; readonly io?: Pressure };
 }
 

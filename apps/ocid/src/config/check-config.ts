@@ -1,4 +1,6 @@
 import { isAbsolute } from "node:path";
+import { messageOf } from "@ocid/base";
+import { isLocal, parseListen } from "../observe/listen-address.ts";
 import type { Config } from "./config-schema.ts";
 
 /** What is wrong with a configuration whose values are each of their type: by the key that is to be changed. */
@@ -37,5 +39,18 @@ export function checkConfig(config: Config): readonly { readonly key: string; re
       key: cert === "" ? "server.stream_tls_key" : "server.stream_tls_cert",
       message: "server.stream_tls_cert and server.stream_tls_key belong together",
     });
+  const message = pageProblem(config.http);
+  if (message !== undefined) problems.push({ key: "http.listen", message });
   return problems;
+}
+
+/** What the page shows is for whoever may log in on the node. */
+function pageProblem({ listen, remote }: Config["http"]): string | undefined {
+  if (listen === "") return undefined;
+  try {
+    if (remote || isLocal(parseListen(listen, "127.0.0.1:9538"))) return undefined;
+    return `${listen} is reached from other machines, and the page has no password; use 127.0.0.1, or set http.remote`;
+  } catch (error) {
+    return messageOf(error);
+  }
 }

@@ -251,6 +251,18 @@ export const settings = [
       "where Prometheus metrics are served: ADDRESS:PORT, or the path of a unix socket; empty for nowhere",
   },
   {
+    key: "http.listen",
+    type: "string",
+    mayBeEmpty: true,
+    flag: "http",
+    meaning: "where the node page is served: ADDRESS:PORT, or the path of a unix socket; empty for nowhere",
+  },
+  {
+    key: "http.remote",
+    type: "boolean",
+    meaning: "whether http.listen may be an address that other machines reach; the page has no password",
+  },
+  {
     key: "watch.slow_seconds",
     type: "integer",
     meaning: "how long an operation may take before the log tells where it stands",
@@ -330,6 +342,7 @@ export interface Config {
     readonly signature_policy_dir: string;
   };
   readonly metrics: { readonly listen: string };
+  readonly http: { readonly listen: string; readonly remote: boolean };
   readonly watch: { readonly slow_seconds: number; readonly stuck_seconds: number };
   readonly log: { readonly level: "debug" | "info" | "warn" | "error"; readonly format: "logfmt" | "json" };
 }
@@ -380,5 +393,6 @@ export const defaultConfig: Config = {
   image: { pinned: [], parallel_layers: 0, signature_policy: "", signature_policy_dir: "" },
   log: { level: "info", format: "logfmt" },
   metrics: { listen: "" },
+  http: { listen: "", remote: false },
   watch: { slow_seconds: 30, stuck_seconds: 600 },
 };

@@ -93,10 +93,23 @@ describe("configuration", () => {
     ["[runtimes.x]\npath = 3", /:2: runtimes\.x: path: expected a string/],
     ["[server]\nstream_tls_cert = '/c.pem'", /stream_tls_cert and server\.stream_tls_key belong together/],
     ["[server]\nstream_port = -1", /expected a whole number from 0 on, found -1/],
+    [
+      "[http]\nlisten = '0.0.0.0:9538'",
+      /:2: http\.listen: 0\.0\.0\.0:9538 is reached from other machines.*set http\.remote/,
+    ],
+    ["[http]\nlisten = '9538'", /:2: http\.listen: "9538" should be a path, or ADDRESS:PORT/],
     ["[storage\n", /ocid\.conf:1:\d+: /],
   ])("refuses %j", async (text, message) => {
     await expect(loadConfig({ flags: { config: file(text) } })).rejects.toThrow(message);
   });
+
+  test.each(["listen = '127.0.0.1:9538'", "listen = '/run/page.sock'", "listen = '[::]:80'\nremote = true"])(
+    "lets the node page be served where %j says",
+    async text => {
+      const { config } = await loadConfig({ flags: { config: file(`[http]\n${text}\n`) } });
+      expect(text).toContain(config.http.listen);
+    },
+  );
 
   test("tells all mistakes at once, each with its place", async () => {
     const config = file("[log]\nlevel = 'loud'\nformat = 'xml'\n", { "a.conf": "[image]\npined = []\n" });

@@ -1,5 +1,6 @@
 import type { Logger } from "@ocid/base";
 import type { Config } from "../config/config-schema.ts";
+import type { PageSources } from "../page/page-sources.ts";
 import type { MetricsSources } from "./metrics.ts";
 import { watchStages } from "./operations.ts";
 import { startTracing, wantsTraces } from "./tracing.ts";
@@ -10,6 +11,9 @@ export interface ObservingOptions {
   readonly logger: Logger;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly sources: MetricsSources;
+  readonly pageSources: PageSources;
+  /** As it was named on the command line. */
+  readonly configFile: string | undefined;
 }
 
 export interface Observing extends AsyncDisposable {
@@ -18,7 +22,7 @@ export interface Observing extends AsyncDisposable {
   countOomKill(): void;
 }
 
-/** Starts what tells of the daemon's work: the watch over its stages, and metrics and traces where they are wanted. */
+/** Starts what tells of the daemon's work: the watch over its stages, and metrics, traces and the node page where they are wanted. */
 export async function startObserving(options: ObservingOptions): Promise<Observing> {
   const { config, logger, version, environment } = options;
   await using stack = new AsyncDisposableStack();
@@ -41,6 +45,21 @@ export async function startObserving(options: ObservingOptions): Promise<Observi
     countOomKill = metrics.countOomKill;
     stack.use(await serveMetrics(config.metrics.listen, metrics));
     logger.info("serving metrics", { listen: config.metrics.listen });
+  }
+  if (config.http.listen !== "") {
+    const { startPage } = await import("../page/start-page.ts");
+    const { listen } = config.http;
+    stack.use(
+      await startPage({
+        listen,
+        version,
+        sources: options.pageSources,
+        socket: config.server.listen,
+        configFile: options.configFile,
+        logger: logger.child({ part: "page" }),
+      }),
+    );
+    logger.info("serving the node page", { listen });
   }
   const owned = stack.move();
   return {
