@@ -1,12 +1,14 @@
+import { extractCodeBlocks } from "./check/code-blocks.ts";
 import { checkLayers } from "./check/layers.ts";
 import { fail, run } from "./run.ts";
 
 try {
   await run("biome", ["ci", "--error-on-warnings", "."]);
+  extractCodeBlocks();
   await run("tsc", ["-p", "tsconfig.json"]);
   checkLayers();
   await run("knip", ["--no-progress", "--no-config-hints", "--exclude", "binaries"]);
-  console.log("format, lint, types, layers and unused code: all good");
+  console.log("format, lint, types (of code in documents too), layers and unused code: all good");
 } catch (error) {
   fail(error);
 }

@@ -19,7 +19,7 @@ export type { QuarantineEntry } from "./quarantine.ts";
 export type { RemovedImage } from "./remove-image.ts";
 export { type ScrubOptions, scrubStore } from "./scrub-store.ts";
 export type { StagedLayer, StageLayerRequest } from "./stage-layer.ts";
-export { loadStorageConf, type StorageConf } from "./storage-conf.ts";
+export { type Environment, loadStorageConf, type StorageConf } from "./storage-conf.ts";
 export { Store } from "./store.ts";
 export type { CallOptions } from "./store-parts.ts";
 export type { StoreUsage } from "./store-usage.ts";

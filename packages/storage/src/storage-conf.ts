@@ -18,7 +18,8 @@ export interface StorageConf {
   readonly file: string | undefined;
 }
 
-type Environment = Readonly<Record<string, string | undefined>>;
+/** Environment variables, as in `process.env`. */
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
  * Options that change how files lie on disk or how they are mounted, in ways that a native overlay mount does not do,
