@@ -7,8 +7,11 @@ try {
   extractCodeBlocks();
   await run("tsc", ["-p", "tsconfig.json"]);
   checkLayers();
+  await run("sh", ["scripts/with-node.sh", "reference/src/api.ts", "--check"]);
   await run("knip", ["--no-progress", "--no-config-hints", "--exclude", "binaries"]);
-  console.log("format, lint, types (of code in documents too), layers and unused code: all good");
+  console.log(
+    "format, lint, types (of code in documents too), layers, public interfaces and unused code: all good",
+  );
 } catch (error) {
   fail(error);
 }
