@@ -1,5 +1,6 @@
 import { extractCodeBlocks } from "./check/code-blocks.ts";
 import { checkLayers } from "./check/layers.ts";
+import { checkPinned } from "./check/pinned.ts";
 import { fail, run } from "./run.ts";
 
 try {
@@ -7,10 +8,11 @@ try {
   extractCodeBlocks();
   await run("tsc", ["-p", "tsconfig.json"]);
   checkLayers();
+  checkPinned();
   await run("sh", ["scripts/with-node.sh", "reference/src/api.ts", "--check"]);
   await run("knip", ["--no-progress", "--no-config-hints", "--exclude", "binaries"]);
   console.log(
-    "format, lint, types (of code in documents too), layers, public interfaces and unused code: all good",
+    "format, lint, types (of code in documents too), layers, pinned dependencies, public interfaces and unused code: all good",
   );
 } catch (error) {
   fail(error);
