@@ -29,4 +29,5 @@ test.each(["ocid", "ocic"])(
       if (!name.startsWith("@ocid/")) expect(hashes?.[0]?.content, name).toMatch(/^[0-9a-f]{64,128}$/);
     }
   },
+  120_000,
 );
