@@ -25,6 +25,6 @@ test("the reference has a page for each package and each document, and loads not
   }
   const foreign = pages.filter(page => /<(script|link|img)[^>]+(src|href)="(https?:)?\/\//.test(read(page)));
   expect(foreign).toEqual([]);
-});
+}, 600_000);
 
 const read = (page: string) => readFileSync(join(root.path, page), "utf8");
