@@ -31,6 +31,7 @@ export default defineConfig({
             "test/fuzz/src/**/*.test.ts",
             "bench/src/**/*.test.ts",
             "scripts/**/*.test.ts",
+            "reference/src/**/*.test.ts",
           ],
           testTimeout: 20_000,
         },

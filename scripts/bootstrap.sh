@@ -66,7 +66,7 @@ if [ "${1:-}" = --tests ]; then
 fi
 
 stamp=node_modules/.ocid-install
-want=$(cat pnpm-lock.yaml pnpm-workspace.yaml package.json packages/*/package.json apps/*/package.json bench/package.json test/*/package.json 2>/dev/null | cksum)
+want=$(cat pnpm-lock.yaml pnpm-workspace.yaml package.json packages/*/package.json apps/*/package.json bench/package.json reference/package.json test/*/package.json 2>/dev/null | cksum)
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$want" ]; then
   echo "bootstrap: installing from npm"
   # Corepack is not asked: it needs a download of its own.

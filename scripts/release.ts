@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { packAll } from "./package/npm-packages.ts";
@@ -19,7 +19,7 @@ function show(): void {
   try {
     const next = nextVersions(join(work, "status.json"));
     for (const { name, version, packedBytes, files } of packAll(work)) {
-      const change = next.has(name) ? `${version} -> ${next.get(name)}` : `${version}, unchanged`;
+      const change = next.has(name) ? `${version} -> ${next.get(name)}` : version;
       console.log(
         `${name.padEnd(20)} ${change.padEnd(20)} ${String(Math.ceil(packedBytes / 1024)).padStart(6)} KiB, ${files.length} files`,
       );
@@ -30,6 +30,8 @@ function show(): void {
 }
 
 function nextVersions(file: string): ReadonlyMap<string, string> {
+  // Without changesets there is nothing to come, which changeset calls a mistake.
+  if (globSync(".changeset/*.md", { cwd: repository }).length === 0) return new Map();
   const changeset = join(repository, "node_modules/.bin/changeset");
   execFileSync(changeset, ["status", "--output", file], { cwd: repository, stdio: "ignore" });
   const { releases } = JSON.parse(readFileSync(file, "utf8")) as {

@@ -11,12 +11,12 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { createRequire } from "node:module";
 import { basename, join } from "node:path";
 import { node, repository } from "../run.ts";
 import { bundle, bundleProgram } from "./bundle.ts";
 import { makeCodeCaches } from "./code-cache.ts";
 import { startText } from "./executable-main.ts";
+import { koffiBinary } from "./koffi-binary.ts";
 import { bundleWorkerPrograms, bundleWorkers } from "./workers.ts";
 
 /** What each is run with, once, so that its code cache holds what most runs need. */
@@ -121,13 +121,4 @@ async function writeExecutable(
   renameSync(join(work, name), executable);
   rmSync(work, { recursive: true });
   writeFileSync(stamp, inputs);
-}
-
-/** The native half of koffi for this machine; it comes as an optional dependency of koffi. */
-function koffiBinary(): string {
-  const fromHost = createRequire(join(repository, "packages/host/package.json"));
-  const fromKoffi = createRequire(fromHost.resolve("koffi"));
-  const target = `${process.platform}-${process.arch}`;
-  const folder = fromKoffi.resolve(`@koromix/koffi-${target}/package.json`);
-  return join(folder, "..", `${process.platform}_${process.arch}`, "koffi.node");
 }

@@ -1,7 +1,7 @@
 import type { BuildOptions } from "esbuild";
 import { build } from "esbuild";
 
-const common: BuildOptions = {
+export const bundleOptions: BuildOptions = {
   bundle: true,
   platform: "node",
   target: "node26",
@@ -14,7 +14,7 @@ const common: BuildOptions = {
 
 /** One text of a module and all that it imports. */
 export async function bundle(entry: string, options: BuildOptions): Promise<string> {
-  const result = await build({ ...common, entryPoints: [entry], write: false, ...options });
+  const result = await build({ ...bundleOptions, entryPoints: [entry], write: false, ...options });
   return result.outputFiles![0]!.text;
 }
 

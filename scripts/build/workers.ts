@@ -3,7 +3,9 @@ import { basename, join } from "node:path";
 import { repository } from "../run.ts";
 import { bundle, bundleProgram } from "./bundle.ts";
 
-const workers = () => globSync("packages/*/src/**/*-worker.ts", { cwd: repository }).sort();
+/** The sources of all threads, as paths in the repository. */
+export const workers = (): readonly string[] =>
+  globSync("packages/*/src/**/*-worker.ts", { cwd: repository }).sort();
 
 /** Bundles every `*-worker.ts` of the packages, by file name: threads of a program that runs on an installed Node. */
 export async function bundleWorkers(): Promise<Record<string, string>> {

@@ -15,10 +15,13 @@ import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { gzipSync } from "node:zlib";
 import { repository } from "../run.ts";
+import { bundledPackages } from "./bundled-packages.ts";
 import { bashCompletion, fishCompletion, zshCompletion } from "./completions.ts";
 import { commentedConfig } from "./default-config.ts";
 import { configPage, programPage } from "./man-pages.ts";
 import { ocicSpec, ocidSpec } from "./program-spec.ts";
+import { sbomOf } from "./sbom.ts";
+import { thirdPartyNotices } from "./third-party-notices.ts";
 
 const architectures: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64" };
 
@@ -68,10 +71,14 @@ async function files(): Promise<Readonly<Record<string, Content>>> {
   const page = (text: string) => gzipSync(text, { level: 9 });
   const ocid = ocidSpec();
   const ocic = await ocicSpec();
+  const packages = [...(await bundledPackages("ocid")), ...(await bundledPackages("ocic"))];
   return {
     "etc/ocid/ocid.conf": commentedConfig(),
     "lib/systemd/system/ocid.service": packaging("ocid.service"),
     "usr/share/doc/ocid/copyright": packaging("copyright"),
+    "usr/share/doc/ocid/third-party-licences.gz": page(thirdPartyNotices(packages)),
+    "usr/share/doc/ocid/ocid.cdx.json": await sbomOf("ocid"),
+    "usr/share/doc/ocid/ocic.cdx.json": await sbomOf("ocic"),
     "usr/share/doc/ocid/examples/10-ocid-bridge.conflist": packaging("10-ocid-bridge.conflist.example"),
     "usr/share/doc/ocid/ocid.schema.json": { file: join(repository, "docs/operate/ocid.schema.json") },
     "usr/share/man/man8/ocid.8.gz": page(

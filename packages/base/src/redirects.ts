@@ -34,7 +34,12 @@ export function isLinkLocal(address: string): boolean {
   return family !== 0 && linkLocal.check(address, family === 4 ? "ipv4" : "ipv6");
 }
 
-type LookupCallback = (error: Error | null, address: string | LookupAddress[], family?: number) => void;
+/** What `dns.lookup` answers with: one address with its family, or all of them. */
+export type LookupCallback = (
+  error: Error | null,
+  address: string | LookupAddress[],
+  family?: number,
+) => void;
 
 /** `dns.lookup` for sockets to where a redirect leads: a name must not stand for what the address itself may not. */
 export function lookupRedirected(host: string, options: LookupOptions, callback: LookupCallback): void {

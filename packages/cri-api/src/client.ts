@@ -11,20 +11,21 @@ export interface CallOptions {
   readonly timeoutMs?: number;
 }
 
-type Methods<M extends GenServiceMethods> = {
-  readonly [K in keyof M]: M[K]["methodKind"] extends "unary"
-    ? (
-        request: MessageInitShape<M[K]["input"]>,
-        options?: CallOptions,
-      ) => Promise<MessageShape<M[K]["output"]>>
-    : (
-        request: MessageInitShape<M[K]["input"]>,
-        options?: CallOptions,
-      ) => AsyncIterable<MessageShape<M[K]["output"]>>;
-};
-
 /** A connection to a service; its methods reject with OcidError of the code that the server sent. */
-export type ServiceClient<S> = (S extends GenService<infer M> ? Methods<M> : never) & Disposable;
+export type ServiceClient<S> = Disposable &
+  (S extends GenService<infer M extends GenServiceMethods>
+    ? {
+        readonly [K in keyof M]: M[K]["methodKind"] extends "unary"
+          ? (
+              request: MessageInitShape<M[K]["input"]>,
+              options?: CallOptions,
+            ) => Promise<MessageShape<M[K]["output"]>>
+          : (
+              request: MessageInitShape<M[K]["input"]>,
+              options?: CallOptions,
+            ) => AsyncIterable<MessageShape<M[K]["output"]>>;
+      }
+    : never);
 
 /** A client of the runtime service. `endpoint` is a socket's path or a `unix://` URL; nothing is sent before the first call. */
 export function createRuntimeClient(endpoint: string): ServiceClient<typeof RuntimeService> {

@@ -28,20 +28,21 @@ export class EncodedMessage {
   }
 }
 
-type Handlers<M extends GenServiceMethods> = {
-  [K in keyof M]: M[K]["methodKind"] extends "unary"
-    ? (
-        request: MessageShape<M[K]["input"]>,
-        context: CallContext,
-      ) => Promise<MessageInitShape<M[K]["output"]> | EncodedMessage>
-    : (
-        request: MessageShape<M[K]["input"]>,
-        context: CallContext,
-      ) => AsyncIterable<MessageInitShape<M[K]["output"]>>;
-};
-
 /** The functions that implement a service, by method name in camelCase. */
-export type HandlersOf<S> = S extends GenService<infer M> ? Handlers<M> : never;
+export type HandlersOf<S> =
+  S extends GenService<infer M extends GenServiceMethods>
+    ? {
+        [K in keyof M]: M[K]["methodKind"] extends "unary"
+          ? (
+              request: MessageShape<M[K]["input"]>,
+              context: CallContext,
+            ) => Promise<MessageInitShape<M[K]["output"]> | EncodedMessage>
+          : (
+              request: MessageShape<M[K]["input"]>,
+              context: CallContext,
+            ) => AsyncIterable<MessageInitShape<M[K]["output"]>>;
+      }
+    : never;
 
 /** A protobuf service as grpc-js wants it: paths and codecs by method. Responses may be given as plain objects. */
 export function serviceDefinition(service: DescService): ServiceDefinition {

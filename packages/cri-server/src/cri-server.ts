@@ -47,6 +47,7 @@ export interface CriServerOptions {
   }[];
 }
 
+/** How many there are in each state, by the state's name. */
 export interface ServerCounts {
   readonly containers: Readonly<Record<string, number>>;
   readonly sandboxes: Readonly<Record<string, number>>;

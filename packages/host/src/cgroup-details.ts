@@ -49,11 +49,12 @@ export interface CgroupDetails {
   readonly oomKills: bigint;
 }
 
-type Readable = Pick<Cgroup, "read" | "readUnified">;
+/** What reads a cgroup's files. */
+export type CgroupReader = Pick<Cgroup, "read" | "readUnified">;
 
 /** `pageSizes`: huge pages that the machine has, as the kernel's files spell them. */
 export function readCgroupDetails(
-  cgroup: Readable,
+  cgroup: CgroupReader,
   layout: CgroupLayout = detectCgroups(),
   pageSizes: readonly string[] = hugePageSizes(),
 ): CgroupDetails {
@@ -67,7 +68,7 @@ export function readCgroupDetails(
 
 type Own = Pick<CgroupDetails, "cpu" | "memory" | "limits">;
 
-function detailsOfV2(cgroup: Readable): Own {
+function detailsOfV2(cgroup: CgroupReader): Own {
   const cpu = keyed(cgroup.read("cpu", "cpu.stat"));
   const memory = keyed(cgroup.read("memory", "memory.stat"));
   const [quota, period] = (cgroup.read("cpu", "cpu.max") ?? "max 0").trim().split(" ");
@@ -111,7 +112,7 @@ function detailsOfV2(cgroup: Readable): Own {
   };
 }
 
-function detailsOfV1(cgroup: Readable): Own {
+function detailsOfV1(cgroup: CgroupReader): Own {
   const cpu = keyed(cgroup.read("cpu", "cpu.stat"));
   const memory = keyed(cgroup.read("memory", "memory.stat"));
   const limit = (file: string) => {
@@ -150,7 +151,7 @@ function detailsOfV1(cgroup: Readable): Own {
 }
 
 /** Of a hybrid machine the controller may be in the unified hierarchy. */
-function hugepagesOf(cgroup: Readable, pageSize: string): CgroupDetails["hugepages"] {
+function hugepagesOf(cgroup: CgroupReader, pageSize: string): CgroupDetails["hugepages"] {
   const usageBytes =
     number(cgroup.read("hugetlb", `hugetlb.${pageSize}.usage_in_bytes`)) ??
     number(cgroup.readUnified(`hugetlb.${pageSize}.current`));

@@ -1,7 +1,7 @@
 export { blockDeviceName } from "./block-device.ts";
 export { boundingCapabilities, minOomScoreAdj } from "./capabilities.ts";
 export { type Cgroup, openCgroup } from "./cgroup.ts";
-export { type CgroupDetails, readCgroupDetails } from "./cgroup-details.ts";
+export { type CgroupDetails, type CgroupReader, readCgroupDetails } from "./cgroup-details.ts";
 export type { DeviceIo } from "./cgroup-io.ts";
 export { type CgroupLayout, detectCgroups } from "./cgroup-layout.ts";
 export {
@@ -33,6 +33,7 @@ export {
 } from "./mount.ts";
 export type { NetworkInterfaceUsage } from "./namespace-calls.ts";
 export {
+  type CallOptions,
   type IdMapping,
   launchNamespaceWorker,
   type NamespaceRequest,

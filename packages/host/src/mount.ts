@@ -20,6 +20,10 @@ const flagBits = {
   relatime: 0x200000,
 } as const;
 
+/**
+ * What a mount is to do or not to do, by the names that mount(8) has for it.
+ * @useDeclaredType
+ */
 export type MountFlag = keyof typeof flagBits;
 
 export interface MountRequest {

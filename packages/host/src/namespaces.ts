@@ -51,7 +51,8 @@ export interface NamespaceWorker extends AsyncDisposable {
   networkUsage(netnsPath: string, options?: CallOptions): Promise<readonly NetworkInterfaceUsage[]>;
 }
 
-interface CallOptions {
+/** How a call is given up. */
+export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 

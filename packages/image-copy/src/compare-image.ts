@@ -57,7 +57,8 @@ export interface CompareOptions extends CallOptions {
   readonly platform?: Platform | undefined;
 }
 
-type Registry = Pick<RegistryClient, "resolve" | "fetchManifest" | "openBlob">;
+/** What a comparison asks of a registry client. */
+export type ComparisonRegistry = Pick<RegistryClient, "resolve" | "fetchManifest" | "openBlob">;
 
 /**
  * Compares a stored image with the registry. One HEAD request decides in most cases. Only when a name points at
@@ -65,7 +66,7 @@ type Registry = Pick<RegistryClient, "resolve" | "fetchManifest" | "openBlob">;
  * config or annotations say since when it is stale. Never fails but by its signal: what cannot be found out is `unknown`.
  */
 export async function compareImage(
-  client: Registry,
+  client: ComparisonRegistry,
   image: ImageRecord,
   name: string,
   options: CompareOptions = {},
@@ -89,7 +90,7 @@ export async function compareImage(
 }
 
 async function askRegistry(
-  client: Registry,
+  client: ComparisonRegistry,
   image: ImageRecord,
   name: string,
   options: CompareOptions,

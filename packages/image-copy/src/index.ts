@@ -10,6 +10,7 @@ export type { AcceptedSignature } from "./check-signatures.ts";
 export {
   type CompareOptions,
   type Comparison,
+  type ComparisonRegistry,
   compareImage,
   type Damage,
   type Verdict,
@@ -76,7 +77,9 @@ export { createRegistryDestination, createRegistrySource } from "./registry-tran
 export { type SignedImage, type SignOptions, signImage } from "./sign-image.ts";
 export type { SignerIdentity } from "./signatures/certificate-authority.ts";
 export type { ImageSignature } from "./signatures/image-signature.ts";
+export type { KeySource } from "./signatures/key-source.ts";
 export { loadSignatureStores, type SignatureStores } from "./signatures/registries-d.ts";
+export type { SignedIdentity } from "./signatures/signed-identity.ts";
 export { parseSigningKey } from "./signatures/signing-key.ts";
 export { createStorageDestination, type StorageDestination, storedNames } from "./storage-destination.ts";
 export { createStorageSource } from "./storage-source.ts";

@@ -1,4 +1,5 @@
 import type { BlobSource, Descriptor, DiffId, Digest } from "@ocid/spec";
+import type { CallOptions } from "./image-source.ts";
 
 /** What a layer became on disk. */
 export interface StagedLayer extends AsyncDisposable {
@@ -44,10 +45,6 @@ export interface LayerRecord {
   /** Digest and size of the blob it came from. */
   readonly compressedDigest: Digest | undefined;
   readonly compressedSize: number | undefined;
-}
-
-interface CallOptions {
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** What copying to and from local storage needs of a store; `@ocid/storage` fits it. */

@@ -6,3 +6,4 @@ export { type ApplyLayerRequest, createLayerPool, type LayerPool } from "./layer
 export { findKeptPieces, type KeptPiece } from "./partial-blob.ts";
 export { type ReadTarEntry, type ReadTarOptions, readTar, type TarPiece } from "./read-tar.ts";
 export { type RebuildTarRequest, rebuildTar } from "./rebuild-tar.ts";
+export type { TarType } from "./tar-header.ts";

@@ -24,6 +24,7 @@ export type { FetchedManifest } from "./manifests.ts";
 export type { OpenBlobOptions } from "./open-blob.ts";
 export { bytesSource, type OpenFrom, type PushBlobOptions, type UploadJournal } from "./push-blob.ts";
 export {
+  type Environment,
   emptyRegistriesConf,
   loadRegistriesConf,
   type Mirror,

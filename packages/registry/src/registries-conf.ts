@@ -39,7 +39,8 @@ export const emptyRegistriesConf: RegistriesConf = {
   credentialHelpers: ["containers-auth.json"],
 };
 
-type Environment = Readonly<Record<string, string | undefined>>;
+/** Environment variables, as in `process.env`. */
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
  * Loads registries.conf in its second version with its drop-ins (containers-registries.conf(5)).

@@ -1,4 +1,6 @@
+export type { CheckpointRequest } from "./checkpoint.ts";
 export type { ContainerMeasurements, ContainerUsage } from "./container-usage.ts";
+export type { RuntimeFeatures } from "./runtime-features.ts";
 export { openRuntimeShim, type RuntimeShim } from "./runtime-shim.ts";
 export type {
   CallOptions,
@@ -8,5 +10,8 @@ export type {
   ExitEvent,
   LaunchRequest,
   RuntimeConfig,
+  RuntimeHandler,
+  RuntimeType,
+  SessionStreams,
   ShimOptions,
 } from "./types.ts";

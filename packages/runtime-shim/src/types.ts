@@ -34,6 +34,7 @@ export interface ShimOptions {
   readonly cgroupDriver?: "cgroupfs" | "systemd";
 }
 
+/** A runtime as callers choose it. */
 export interface RuntimeHandler {
   readonly name: string;
   /** As configured. */

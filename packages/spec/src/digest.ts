@@ -12,8 +12,9 @@ export type DiffId = Digest & { readonly [diffIdBrand]: true };
 /** Identity of a stack of layers (image-spec, config.md, "Layer ChainID"). */
 export type ChainId = Digest & { readonly [chainIdBrand]: true };
 
-const hexLength = { sha256: 64, sha512: 128 } as const;
-export type DigestAlgorithm = keyof typeof hexLength;
+export type DigestAlgorithm = "sha256" | "sha512";
+
+const hexLength: Readonly<Record<DigestAlgorithm, number>> = { sha256: 64, sha512: 128 };
 
 /** Checks a digest from outside; only sha256 and sha512 in lower-case hex pass. Fails with INVALID_ARGUMENT. */
 export function parseDigest(value: unknown): Digest {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { wrapError } from "@ocid/base";
 import { parse } from "smol-toml";
 
+/** Environment variables, as in `process.env`. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Where files of the distribution and of the administrator lie. */

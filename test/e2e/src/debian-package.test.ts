@@ -31,6 +31,17 @@ test("the executables run, and take the configuration that is installed", () => 
   expect(run(join(tree, "usr/bin/ocid"), "config", "validate", config)).toBe(`${config}: good\n`);
 });
 
+test("what is in the executables is told, with the licences of others", () => {
+  const folder = join(tree, "usr/share/doc/ocid");
+  const notices = gunzipSync(readFileSync(join(folder, "third-party-licences.gz"))).toString();
+  for (const app of ["ocid", "ocic"]) {
+    const { metadata, components } = JSON.parse(readFileSync(join(folder, `${app}.cdx.json`), "utf8"));
+    expect(metadata.component.name).toBe(app);
+    for (const { name, version } of components as { name: string; version: string }[])
+      if (!/^(@ocid|@koromix)\/|^node$/.test(name)) expect(notices).toContain(`${name} ${version} (`);
+  }
+});
+
 test("the unit starts what the package installs", () => {
   const unit = readFileSync(join(tree, "lib/systemd/system/ocid.service"), "utf8");
   const command = /^ExecStart=(\S+)/m.exec(unit)?.[1];

@@ -26,8 +26,8 @@ afterAll(() => root.remove());
 const cases = (list: readonly PackedPackage[]) => list.map(found => [found.name, found] as const);
 
 describe.each(cases(packages))("%s", (_, { name, files, manifest, tarball, packedBytes }) => {
-  test("has its licence, its README and nothing of its tests", () => {
-    expect(files).toEqual(expect.arrayContaining(["LICENSE", "README.md", "package.json"]));
+  test("has its licence, its changelog, its README and nothing of its tests", () => {
+    expect(files).toEqual(expect.arrayContaining(["CHANGELOG.md", "LICENSE", "README.md", "package.json"]));
     expect(files.filter(path => /\.test\.|^src\/|^test\/|\.tsbuildinfo$/.test(path))).toEqual([]);
     expect(manifest).toMatchObject({
       license: "Apache-2.0",
