@@ -1,4 +1,4 @@
-import type { BuildOptions } from "esbuild";
+import type { BuildOptions, StdinOptions } from "esbuild";
 import { build } from "esbuild";
 
 export const bundleOptions: BuildOptions = {
@@ -12,9 +12,10 @@ export const bundleOptions: BuildOptions = {
   charset: "ascii",
 };
 
-/** One text of a module and all that it imports. */
-export async function bundle(entry: string, options: BuildOptions): Promise<string> {
-  const result = await build({ ...bundleOptions, entryPoints: [entry], write: false, ...options });
+/** One text of a module, a file or itself a text, and all that it imports. */
+export async function bundle(entry: string | StdinOptions, options: BuildOptions): Promise<string> {
+  const from = typeof entry === "string" ? { entryPoints: [entry] } : { stdin: entry };
+  const result = await build({ ...bundleOptions, ...from, write: false, ...options });
   return result.outputFiles![0]!.text;
 }
 

@@ -7,10 +7,12 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { repository, run } from "../run.ts";
+import { initScript, writeInitrd } from "./initrd.ts";
 
 /** Where images are kept from one run to the next. */
 export const imageDirectory: string = join(repository, "node_modules/.cache/ocid-qemu");
@@ -24,14 +26,21 @@ export interface BaseImage {
 
 const packages = [
   ...["systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "util-linux"],
-  ...["linux-image-cloud-amd64", "initramfs-tools"],
+  ...["linux-image-cloud-amd64"],
   ...["runc", "crun", "conmon", "containernetworking-plugins", "iptables", "iproute2"],
   ...["podman", "docker-registry", "busybox-static", "libcap2-bin", "openssl", "libatomic1", "libstdc++6"],
   ...["e2fsprogs", "xfsprogs"],
 ];
 
+const options = [
+  ...["--quiet", "--mode=root", "--variant=essential", "--aptopt=APT::Install-Recommends false"],
+  "--dpkgopt=force-unsafe-io",
+];
+/** The kernel's package makes no initial file system: the lane has one of its own. */
+const environment = { INITRD: "No" };
+
 const service = `[Unit]
-Description=The tests of the repository on the second disk
+Description=The tests on the second disk
 After=dbus.socket
 Wants=dbus.socket
 SuccessAction=poweroff-force
@@ -39,7 +48,7 @@ FailureAction=poweroff-force
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'mount /dev/vdb /repo && exec sh /repo/scripts/qemu/guest.sh'
+ExecStart=/bin/sh -c 'mount /dev/vdb /repo && exec sh /repo/guest.sh'
 StandardInput=null
 StandardOutput=tty
 StandardError=tty
@@ -56,6 +65,12 @@ const masked = [
   ...["ldconfig.service", "systemd-hwdb-update.service", "systemd-journal-catalog-update.service"],
   ...["systemd-update-done.service", "serial-getty@ttyS0.service"],
 ];
+
+/** Generators of units that the guest has no use for: systemd runs all of them at each daemon-reload. */
+const generators = [
+  ...["cryptsetup", "debug", "getty", "gpt-auto", "hibernate-resume", "integritysetup", "rc-local"],
+  ...["system-update", "sysv", "veritysetup"],
+].map(name => `systemd-${name}-generator`);
 
 /** Files of the guest beside those of its packages. */
 const files: Readonly<Record<string, string>> = {
@@ -75,7 +90,7 @@ const files: Readonly<Record<string, string>> = {
 export async function baseImage(): Promise<BaseImage> {
   const sources = aptSources();
   const wanted = createHash("sha256")
-    .update(JSON.stringify([packages, masked, files, sources]))
+    .update(JSON.stringify([packages, masked, generators, files, sources, options, initScript]))
     .digest("hex");
   const image: BaseImage = {
     kernel: join(imageDirectory, "vmlinuz"),
@@ -90,11 +105,8 @@ export async function baseImage(): Promise<BaseImage> {
   const tree = join(imageDirectory, "tree");
   rmSync(tree, { recursive: true, force: true });
   writeFileSync(join(imageDirectory, "sources.list"), sources);
-  await run("mmdebstrap", [
-    ...["--quiet", "--mode=root", "--variant=essential", "--aptopt=APT::Install-Recommends false"],
-    ...["doc", "man", "locale"].map(name => `--dpkgopt=path-exclude=/usr/share/${name}/*`),
-    ...[`--include=${packages.join(",")}`, "", tree, join(imageDirectory, "sources.list")],
-  ]);
+  const names = `--include=${packages.join(",")}`;
+  await run("mmdebstrap", [...options, names, "", tree, join(imageDirectory, "sources.list")], environment);
   await finish(tree, image);
   writeFileSync(stamp, wanted);
   return image;
@@ -103,19 +115,14 @@ export async function baseImage(): Promise<BaseImage> {
 async function finish(tree: string, image: BaseImage): Promise<void> {
   for (const [path, text] of Object.entries(files)) writeFileSync(join(tree, path), text);
   for (const unit of masked) execFileSync("ln", ["-sf", "/dev/null", join(tree, "etc/systemd/system", unit)]);
+  mkdirSync(join(tree, "etc/systemd/system-generators"), { recursive: true });
+  for (const name of generators) symlinkSync("/dev/null", join(tree, "etc/systemd/system-generators", name));
   mkdirSync(join(tree, "repo"), { recursive: true });
   const boot = readdirSync(join(tree, "boot"));
-  const newest = (prefix: string) =>
-    join(
-      tree,
-      "boot",
-      boot
-        .filter(name => name.startsWith(prefix))
-        .sort()
-        .at(-1) ?? `${prefix}…`,
-    );
-  copyFileSync(newest("vmlinuz-"), image.kernel);
-  copyFileSync(newest("initrd.img-"), image.initrd);
+  const kernel = boot.find(name => name.startsWith("vmlinuz-"));
+  if (kernel === undefined) throw new Error(`no kernel in ${join(tree, "boot")}`);
+  copyFileSync(join(tree, "boot", kernel), image.kernel);
+  writeInitrd(tree, image.initrd);
   await makeFileSystem(image.root, "root", tree, "4G");
   rmSync(tree, { recursive: true, force: true });
 }

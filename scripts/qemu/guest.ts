@@ -1,30 +1,35 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { node, repository } from "../run.ts";
 import type { Plan } from "./plan.ts";
 
-// Runs in the guest: every setup of the plan, one after the other.
-const plan: Plan = JSON.parse(readFileSync(join(repository, "lane-plan.json"), "utf8"));
-const failed = plan.setups.filter(({ name, config, tests }) => {
-  console.log(`\nlane: ${name}`);
-  const vitest = join(repository, "node_modules/vitest/vitest.mjs");
-  const { status } = spawnSync(
-    node,
-    ["--conditions=@ocid/source", vitest, "run", "--project", "integration", "--project", "lane", ...tests],
-    {
-      cwd: repository,
-      stdio: "inherit",
-      env: {
-        ...process.env,
-        OCID_LANE: name,
-        OCID_E2E_CONFIG: config,
-        OCID_E2E_PATIENCE: String(plan.patience),
-        NO_COLOR: "1",
+// Runs in the guest, at /repo: every test file of every setup of the plan, one after the other.
+const plan: Plan = JSON.parse(readFileSync("/repo/plan.json", "utf8"));
+const upSeconds = () => Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
+const summary = [`up after ${upSeconds().toFixed()} s`];
+let failures = 0;
+for (const { name, config, tests } of plan.setups)
+  for (const test of tests) {
+    console.log(`\nlane: ${name}: ${test}`);
+    const began = upSeconds();
+    const { status } = spawnSync(
+      process.execPath,
+      ["--test-reporter=spec", `/repo/${test.replace(/\.ts$/, ".mjs")}`],
+      {
+        stdio: "inherit",
+        timeout: plan.minutesPerFile * 60_000,
+        killSignal: "SIGKILL",
+        env: {
+          ...process.env,
+          OCID_LANE: name,
+          OCID_E2E_CONFIG: config,
+          OCID_E2E_PATIENCE: String(plan.patience),
+          NO_COLOR: "1",
+        },
       },
-    },
-  );
-  return status !== 0;
-});
-if (failed.length > 0) console.log(`lane: failed with ${failed.map(({ name }) => name).join(", ")}`);
-process.exit(failed.length === 0 ? 0 : 1);
+    );
+    if (status !== 0) failures++;
+    const said = status === 0 ? "passed" : status === null ? "did not end" : "failed";
+    summary.push(`${said} in ${(upSeconds() - began).toFixed()} s: ${name} ${test}`);
+  }
+for (const line of summary) console.log(`lane: ${line}`);
+process.exit(failures === 0 ? 0 : 1);

@@ -4,7 +4,7 @@ import { fail, run } from "../run.ts";
 import { baseImage } from "./base-image.ts";
 import { bootGuest } from "./boot-guest.ts";
 import { lanePlan } from "./plan.ts";
-import { repositoryImage } from "./repository-image.ts";
+import { testDisk } from "./test-disk.ts";
 
 // The end-to-end suite's core on a node with systemd and cgroup v2: npm run test:qemu -- [--setup NAME]… [TEST FILE]…
 try {
@@ -23,7 +23,7 @@ try {
   });
   await buildApps();
   const base = await baseImage();
-  const code = await bootGuest(base, await repositoryImage(plan), {
+  const code = await bootGuest(base, await testDisk(plan), {
     timeoutMs: Number(values.minutes) * 60_000,
   });
   process.exit(code);
