@@ -54,8 +54,22 @@ export async function copyBlob(
       // The destination verifies.
       meter.count(descriptor, offset, source.openBlob(descriptor, { offset, signal, verify: false })),
     );
+  const receive =
+    source.receiveBlob &&
+    (async (offset: number, take: (bytes: Uint8Array) => void) => {
+      const count = meter.counter(descriptor, offset);
+      await source.receiveBlob?.(descriptor, {
+        offset,
+        signal,
+        take(bytes) {
+          take(bytes);
+          count(bytes.byteLength);
+        },
+      });
+    });
   try {
-    const sent = await destination.putBlob(descriptor, open, { signal, mountFrom: source.mountFrom });
+    const { mountFrom } = source;
+    const sent = await destination.putBlob(descriptor, open, { signal, mountFrom, receive });
     meter.done(descriptor, !sent);
     return descriptor;
   } catch (error) {

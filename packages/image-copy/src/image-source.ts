@@ -12,6 +12,13 @@ export interface OpenBlobOptions extends CallOptions {
   readonly verify?: boolean | undefined;
 }
 
+export interface ReceiveBlobOptions extends CallOptions {
+  /** The first byte wanted. */
+  readonly offset: number;
+  /** Called with the bytes in their order; the memory that they are in is used again when it returns. */
+  readonly take: (bytes: Uint8Array) => void;
+}
+
 export interface ManifestBytes {
   readonly descriptor: Descriptor;
   readonly bytes: Uint8Array;
@@ -32,6 +39,11 @@ export interface ImageSource extends Partial<AsyncDisposable> {
   getManifest(digest?: Digest, options?: CallOptions): Promise<ManifestBytes>;
   /** A blob's bytes, verified as they come, unless that is left to the caller. */
   openBlob(descriptor: Descriptor, options?: OpenBlobOptions): AsyncIterable<Uint8Array>;
+  /**
+   * The same without a stream in between, where the source has it so: half the work. Nothing is verified, and nothing
+   * tried twice: when it fails, or ends early, `openBlob` can go on behind what was taken. Rejects with what `take` throws.
+   */
+  receiveBlob?(descriptor: Descriptor, options: ReceiveBlobOptions): Promise<void>;
   /** Signatures of a manifest, as they are kept with the image; not verified. */
   getSignatures?(digest: Digest, options?: SignatureOptions): Promise<readonly ImageSignature[]>;
   /** Where a blob's bytes can be had without going through this process's main thread; they are not verified yet. */
@@ -60,6 +72,12 @@ export interface PolicyIdentity {
   readonly reference?: string;
 }
 
+export interface PutBlobOptions extends CallOptions {
+  readonly mountFrom?: string | undefined;
+  /** What `open` gives, by the source's `receiveBlob`. */
+  readonly receive?: ((offset: number, take: ReceiveBlobOptions["take"]) => Promise<void>) | undefined;
+}
+
 /** Where an image is copied to, blob by blob: a registry, a layout, a directory, an archive. */
 export interface BlobDestination extends Partial<AsyncDisposable> {
   readonly kind: "blobs";
@@ -80,7 +98,7 @@ export interface BlobDestination extends Partial<AsyncDisposable> {
   putBlob(
     descriptor: Descriptor,
     open: (offset?: number) => AsyncIterable<Uint8Array>,
-    options?: CallOptions & { readonly mountFrom?: string | undefined },
+    options?: PutBlobOptions,
   ): Promise<boolean>;
   /** Stores a manifest; `named` makes the destination's reference point at it. */
   putManifest(manifest: ManifestBytes, named: boolean, options?: CallOptions): Promise<void>;

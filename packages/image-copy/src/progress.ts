@@ -56,17 +56,25 @@ export class ProgressMeter {
     offset: number,
     chunks: AsyncIterable<Uint8Array>,
   ): AsyncGenerator<Uint8Array, void, undefined> {
+    const count = this.counter(descriptor, offset);
+    for await (const chunk of chunks) {
+      count(chunk.byteLength);
+      yield chunk;
+    }
+  }
+
+  /** Counts a blob's bytes as they come behind an offset. */
+  counter(descriptor: Descriptor, offset: number): (length: number) => void {
     let bytes = offset;
     if (offset > 0) {
       this.bytes(descriptor, bytes);
       // They were moved by an earlier copy, and say nothing of how fast this one is.
       this.#moved -= offset;
     }
-    for await (const chunk of chunks) {
-      bytes += chunk.byteLength;
+    return length => {
+      bytes += length;
       this.bytes(descriptor, bytes);
-      yield chunk;
-    }
+    };
   }
 
   #tell(kind: CopyProgress["kind"], descriptor: Descriptor, bytes: number): void {

@@ -3,6 +3,7 @@ import type { RegistryClient } from "@ocid/registry";
 import { type Digest, formatReference, type Reference, referenceName } from "@ocid/spec";
 import type { BlobDestination, ImageSource } from "./image-source.ts";
 import { registryIdentity } from "./policy-scopes.ts";
+import { receiveBlob } from "./receive-blob.ts";
 import { readAttachedSignatures, readBundles } from "./signatures/attached-signatures.ts";
 import { readLookaside } from "./signatures/lookaside.ts";
 import { defaultSignatureStores, type SignatureStores } from "./signatures/registries-d.ts";
@@ -34,6 +35,10 @@ export function createRegistrySource(
       client.fetchManifest(digest === undefined ? reference : { registry, repository, digest }, options),
     openBlob: (descriptor, options) =>
       brokenOff(client.openBlob(reference, descriptor, options), descriptor.digest),
+    async receiveBlob(descriptor, options) {
+      const blob = await client.blobSource(reference, descriptor, options);
+      if (blob.kind === "http") await receiveBlob(blob, { ...options, size: descriptor.size });
+    },
     blobSource: (descriptor, options) => client.blobSource(reference, descriptor, options),
   };
 }

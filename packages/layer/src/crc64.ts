@@ -247,7 +247,7 @@ export class Crc64 {
 
   /** Eight bytes, the highest first. */
   digest(): Buffer {
-    const result = Buffer.alloc(8);
+    const result = Buffer.allocUnsafe(8);
     for (let at = 0; at < 8; at++) result[7 - at] = this.#state[at]! ^ 0xff;
     return result;
   }

@@ -62,10 +62,10 @@ export class Extractor {
     this.#rootFd = openSync(root, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   }
 
-  /** Makes the entry; content of a file follows through `content` and `endEntry`. */
-  entry(header: TarHeader): void {
+  /** Makes the entry at its cleaned path; content of a file follows through `content` and `endEntry`. */
+  entry(header: TarHeader, path: string): void {
     try {
-      this.#make(header, this.#resolve(entryPath(header.name)));
+      this.#make(header, this.#resolve(path));
     } catch (error) {
       throw wrapError(`archive entry ${show(header.name)}`, error);
     }

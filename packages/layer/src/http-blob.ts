@@ -15,11 +15,12 @@ export interface HttpBlobOptions {
   readonly idleMs?: number;
   /** Less than 1 KiB a second for so long is given up, to begin anew. Default 30 s. */
   readonly slowMs?: number;
+  /** How many connections in a row may bring next to nothing; with 1 the first that breaks is the last. Default 6. */
+  readonly attempts?: number;
   readonly take: (bytes: Uint8Array) => void;
 }
 
 const maxRedirects = 10;
-const maxFailures = 6;
 /** A connection that brings less than this before it breaks has not got on. */
 const progressBytes = 64 * 1024;
 /** Who asks to be left alone for longer is not waited for. */
@@ -34,6 +35,7 @@ export async function downloadBlob(source: HttpBlobSource, options: HttpBlobOpti
   let headers = source.headers;
   let renewed = false;
   let complete = false;
+  const { attempts = 6 } = options;
   for (let failures = 0; !complete; ) {
     const before = position;
     try {
@@ -61,7 +63,7 @@ export async function downloadBlob(source: HttpBlobSource, options: HttpBlobOpti
       // A download that gets on each time is not failing.
       failures = position - before >= progressBytes ? 1 : failures + 1;
       const asked = retryAfterMs(error);
-      if (codeOf(error) !== "UNAVAILABLE" || failures >= maxFailures || (asked ?? 0) > maxWaitMs) throw error;
+      if (codeOf(error) !== "UNAVAILABLE" || failures >= attempts || (asked ?? 0) > maxWaitMs) throw error;
       renewed = false;
       const wait = asked ?? Math.min(10_000, 200 * 2 ** failures) * (0.5 + Math.random() / 2);
       await sleep(wait, undefined, options.signal ? { signal: options.signal } : {});

@@ -124,7 +124,7 @@ export class PlainLayer implements PlainSink, TarSink {
       this.#holeBytes += Math.max(0, header.sparse.size - header.size);
       this.#limit();
     }
-    this.#extractor.entry(header);
+    this.#extractor.entry(header, path);
     this.#entry = header;
     this.#crc.reset();
   }

@@ -49,6 +49,7 @@ const types: Readonly<Record<string, TarType>> = {
 export interface RawHeader {
   readonly typeflag: string;
   readonly size: number;
+  /** Valid as long as what it was read from. */
   readonly block: Buffer;
 }
 
@@ -84,8 +85,9 @@ export function completeHeader(
 ): TarHeader {
   const { block } = raw;
   const nameBytes = pax.get("GNU.sparse.name") ?? pax.get("path") ?? longName ?? ustarName(block);
-  const linkBytes = pax.get("linkpath") ?? longLink ?? field(block, 157, 100);
-  if (nameBytes.includes(0) || linkBytes.includes(0))
+  const linkBytes =
+    pax.get("linkpath") ?? longLink ?? (block[157] === 0 ? undefined : field(block, 157, 100));
+  if (nameBytes.includes(0) || linkBytes?.includes(0))
     throw new OcidError("INVALID_ARGUMENT", "archive has a name with a NUL byte in it");
   const name = textOrBytes(nameBytes);
   const type = types[raw.typeflag];
@@ -103,7 +105,7 @@ export function completeHeader(
   return {
     type: isDirectory ? "directory" : type,
     name,
-    linkName: textOrBytes(linkBytes),
+    linkName: linkBytes === undefined ? "" : textOrBytes(linkBytes),
     mode: number(block, 100, 8, "mode") & 0o7777,
     uid: id(paxNumber(pax, "uid") ?? number(block, 108, 8, "uid"), name),
     gid: id(paxNumber(pax, "gid") ?? number(block, 116, 8, "gid"), name),
@@ -176,13 +178,15 @@ function xattrsOf(pax: PaxRecords): readonly (readonly [string, Buffer])[] {
 function ustarName(block: Buffer): Buffer {
   const name = field(block, 0, 100);
   // GNU's magic ends in a space and uses the prefix for other things.
-  if (block.toString("latin1", 257, 263) !== "ustar\0" || block[345] === 0) return name;
+  if (block[345] === 0 || block.toString("latin1", 257, 263) !== "ustar\0") return name;
   return Buffer.concat([field(block, 345, 155), Buffer.from("/"), name]);
 }
 
+/** A view of the block. */
 function field(block: Buffer, at: number, length: number): Buffer {
-  const end = block.indexOf(0, at);
-  return Buffer.from(block.subarray(at, end === -1 || end > at + length ? at + length : end));
+  let end = at;
+  while (end < at + length && block[end] !== 0) end++;
+  return block.subarray(at, end);
 }
 
 /** A number in octal, or in GNU's base 256 where the first bit is set. */
@@ -249,7 +253,7 @@ function id(value: number, name: string | Buffer): number {
 
 function textOrBytes(bytes: Buffer): string | Buffer {
   const text = bytes.toString("utf8");
-  return text.includes("\ufffd") && !Buffer.from(text).equals(bytes) ? bytes : text;
+  return text.includes("\ufffd") && !Buffer.from(text).equals(bytes) ? Buffer.from(bytes) : text;
 }
 
 /** A name for an error message. */

@@ -34,6 +34,7 @@ export class TarParser {
   #collected: Buffer[] = [];
   #extension: RawHeader | undefined;
   #extensionBytes = 0;
+  /** Of a sparse file whose parts go on in blocks of their own. */
   #header: RawHeader | undefined;
   #pax = new Map<string, Buffer>();
   #longName: Buffer | undefined;
@@ -126,9 +127,9 @@ export class TarParser {
       if (raw.size === 0) return this.#expect("header", blockBytes);
       return this.#expect("extension", padded(raw.size));
     }
+    if (raw.typeflag !== "S" || block[482] !== 1) return this.#startEntry(raw, []);
     this.#header = { ...raw, block: Buffer.from(block) };
-    if (raw.typeflag === "S" && block[482] === 1) return this.#expect("sparse", blockBytes);
-    this.#startEntry([]);
+    this.#expect("sparse", blockBytes);
   }
 
   #readExtension(whole: Buffer): void {
@@ -153,11 +154,10 @@ export class TarParser {
     if (block[504] === 1) return this.#expect("sparse", blockBytes);
     const blocks = this.#sparseBlocks;
     this.#sparseBlocks = [];
-    this.#startEntry(blocks);
+    this.#startEntry(this.#header!, blocks);
   }
 
-  #startEntry(sparseBlocks: readonly Buffer[]): void {
-    const raw = this.#header!;
+  #startEntry(raw: RawHeader, sparseBlocks: readonly Buffer[]): void {
     let entry = completeHeader(raw, this.#pax, this.#longName, this.#longLink);
     if (raw.typeflag === "S")
       entry = {

@@ -1,7 +1,8 @@
 import { closeSync, fsyncSync, openSync, writeSync } from "node:fs";
 import { SyncZlib } from "./sync-zlib.ts";
 
-const flushBytes = 512 * 1024;
+const segmentBytes = 64 * 1024;
+const linesBytes = 512 * 1024;
 
 /**
  * Writes what a layer's tar has beside its files, so that it can be rebuilt bit for bit (vbatts/tar-split, as
@@ -11,9 +12,11 @@ export class TarSplitWriter {
   readonly #fd: number;
   readonly #zlib: SyncZlib;
   #position = 0;
-  #segment: Buffer[] = [];
-  #segmentBytes = 0;
-  #lines = "";
+  // Written in place: an object or two for each entry would be most of what a layer of small files costs here.
+  readonly #segment = Buffer.allocUnsafeSlow(segmentBytes);
+  #segmentEnd = 0;
+  readonly #lines = Buffer.allocUnsafeSlow(linesBytes);
+  #linesEnd = 0;
 
   constructor(path: string) {
     this.#fd = openSync(path, "wx", 0o600);
@@ -23,9 +26,14 @@ export class TarSplitWriter {
 
   /** Bytes of the archive that are no file's content. */
   raw(bytes: Uint8Array): void {
-    this.#segment.push(Buffer.from(bytes));
-    this.#segmentBytes += bytes.byteLength;
-    if (this.#segmentBytes >= flushBytes) this.#endSegment();
+    for (let at = 0; at < bytes.byteLength; ) {
+      if (this.#segmentEnd === segmentBytes) this.#endSegment();
+      const room = segmentBytes - this.#segmentEnd;
+      const piece = at === 0 && bytes.byteLength <= room ? bytes : bytes.subarray(at, at + room);
+      this.#segment.set(piece, this.#segmentEnd);
+      this.#segmentEnd += piece.byteLength;
+      at += piece.byteLength;
+    }
   }
 
   /** A file whose content comes next in the archive; without content there is no checksum. */
@@ -43,7 +51,7 @@ export class TarSplitWriter {
   finish(options: { readonly sync: boolean }): void {
     this.#endSegment();
     this.#flush();
-    this.#zlib.finish(piece => this.#write(piece));
+    this.#zlib.finish(this.#write);
     if (options.sync) fsyncSync(this.#fd);
   }
 
@@ -53,28 +61,28 @@ export class TarSplitWriter {
   }
 
   #endSegment(): void {
-    if (this.#segmentBytes === 0) return;
-    const bytes =
-      this.#segment.length === 1 ? this.#segment[0]! : Buffer.concat(this.#segment, this.#segmentBytes);
-    this.#line(`{"type":2,"payload":"${bytes.toString("base64")}","position":${this.#position++}}\n`);
-    this.#segment = [];
-    this.#segmentBytes = 0;
+    if (this.#segmentEnd === 0) return;
+    const payload = this.#segment.toString("base64", 0, this.#segmentEnd);
+    this.#line(`{"type":2,"payload":"${payload}","position":${this.#position++}}\n`);
+    this.#segmentEnd = 0;
   }
 
   #line(text: string): void {
-    this.#lines += text;
-    if (this.#lines.length >= flushBytes) this.#flush();
+    // UTF-8 has at most three bytes for one unit of a string.
+    const most = text.length * 3;
+    if (this.#linesEnd + most > linesBytes) this.#flush();
+    if (most > linesBytes) this.#zlib.write(Buffer.from(text), this.#write);
+    else this.#linesEnd += this.#lines.write(text, this.#linesEnd);
   }
 
   #flush(): void {
-    if (this.#lines === "") return;
-    this.#zlib.write(Buffer.from(this.#lines), piece => this.#write(piece));
-    this.#lines = "";
+    if (this.#linesEnd > 0) this.#zlib.write(this.#lines.subarray(0, this.#linesEnd), this.#write);
+    this.#linesEnd = 0;
   }
 
-  #write(bytes: Uint8Array): void {
+  readonly #write = (bytes: Uint8Array): void => {
     for (let at = 0; at < bytes.byteLength; ) at += writeSync(this.#fd, bytes, at);
-  }
+  };
 }
 
 const plain = /^[\x20\x21\x23-\x25\x27-\x3b\x3d\x3f-\x5b\x5d-\x7e]*$/;
