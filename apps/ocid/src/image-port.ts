@@ -18,7 +18,14 @@ import {
   loadRegistriesConf,
   resolveShortName,
 } from "@ocid/registry";
-import { formatReference, parseImageConfig, parseReference, type Reference, referenceName } from "@ocid/spec";
+import {
+  formatReference,
+  parseImageConfig,
+  parseManifest,
+  parseReference,
+  type Reference,
+  referenceName,
+} from "@ocid/spec";
 import type { ImageRecord, Store } from "@ocid/storage";
 import { describeArtifacts, findArtifact, listArtifacts } from "./artifacts.ts";
 import { type PolicyFiles, policyFor } from "./image-policy.ts";
@@ -57,7 +64,8 @@ export function createImagePort(options: ImagePortOptions): ImagePort {
     },
     async find(reference) {
       const record = await findImage(store, reference);
-      return record ? await describe(record) : await findArtifact(artifacts, reference);
+      if (!record) return await findArtifact(artifacts, reference);
+      return { ...(await describe(record)), checkpointOf: await checkpointOf(store, record) };
     },
     async pull(reference, { credentials, namespace, signal }) {
       // Callers with the same credentials and policy share one pull; the last one to go away cancels it.
@@ -217,6 +225,27 @@ async function findImage(store: Store, reference: string): Promise<ImageRecord |
 function pinnedNames(names: readonly string[]): ReadonlySet<string> {
   return new Set(names.map(name => formatReference(parseReference(name))));
 }
+
+/**
+ * The container that an image is a checkpoint of, by the annotations that CRI-O and containerd look for. A manifest that
+ * another program left and that cannot be read says nothing: images run by their configs.
+ */
+async function checkpointOf(store: Store, record: ImageRecord): Promise<string | undefined> {
+  if (!record.bigDataNames.includes("manifest")) return undefined;
+  const bytes = await store.readImageData(record.id, "manifest");
+  try {
+    const parsed = parseManifest(bytes);
+    const { annotations } = parsed.kind === "image" ? parsed.manifest : parsed.index;
+    return checkpointAnnotations.map(key => annotations?.[key]).find(name => name !== undefined);
+  } catch {
+    return undefined;
+  }
+}
+
+const checkpointAnnotations = [
+  "io.kubernetes.cri-o.annotations.checkpoint.name",
+  "org.criu.checkpoint.container.name",
+];
 
 async function describeImage(
   store: Store,

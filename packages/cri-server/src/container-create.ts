@@ -163,6 +163,12 @@ async function imageToRun(
       "FAILED_PRECONDITION",
       `${JSON.stringify(wanted)} is an artifact, which can be a volume but not run`,
     );
+  // Run as an image, it would be a container without a program.
+  if (image.checkpointOf !== undefined)
+    throw new OcidError(
+      "FAILED_PRECONDITION",
+      `${JSON.stringify(wanted)} is a checkpoint of container ${JSON.stringify(image.checkpointOf)}, and containers are not restored yet; run the image that the container was made of`,
+    );
   return image;
 }
 

@@ -27,6 +27,8 @@ export interface StoredImage {
   readonly pinned: boolean;
   /** Of an artifact, which can be a volume but not run: its files by relative name, and where their bytes lie. */
   readonly files?: readonly { readonly title: string; readonly path: string }[];
+  /** Of a checkpoint: the name of the container that it is of. Only `find` tells. */
+  readonly checkpointOf?: string | undefined;
 }
 
 export interface PullCredentials {
