@@ -4,7 +4,7 @@ import { type Application, Converter, type DocumentReflection, type NormalizedPa
 /** The concept pages, in the order of the navigation. */
 export const documents: readonly string[] = [
   "ARCHITECTURE.md",
-  "docs/glossary.md",
+  "docs/*.md",
   "docs/design/*.md",
   "CONTRIBUTING.md",
   "SECURITY.md",

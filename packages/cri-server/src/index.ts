@@ -1,6 +1,6 @@
 export type { NodeEvent } from "./container-events.ts";
 export { type CriServer, type CriServerOptions, createCriServer, type ServerCounts } from "./cri-server.ts";
-export type * from "./overview.ts";
+export type { ContainerOverview, Overview, PodOverview, UsageOverview } from "./overview.ts";
 export type * from "./plugins/plugin-port.ts";
 export type * from "./ports.ts";
 export type { PodIdMappings } from "./runtime-config/user-namespace.ts";

@@ -52,6 +52,8 @@ export type {
   ManifestBytes,
   OpenBlobOptions,
   PolicyIdentity,
+  PutBlobOptions,
+  ReceiveBlobOptions,
   SignatureOptions,
   UnpackedLayers,
 } from "./image-source.ts";
