@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mountpointsBelow } from "./temp-root.ts";
@@ -11,6 +11,8 @@ import { mountpointsBelow } from "./temp-root.ts";
 export function setup(): () => void {
   const before = process.env["TMPDIR"];
   const directory = mkdtempSync(join(tmpdir(), "v-"));
+  // As in /tmp itself, a pod with a user namespace may pass through to what a test lets it have.
+  chmodSync(directory, 0o711);
   process.env["TMPDIR"] = directory;
   return () => {
     if (before === undefined) delete process.env["TMPDIR"];
