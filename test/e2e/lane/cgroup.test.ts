@@ -17,6 +17,9 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  // What the kubelet does with cgroups of pods that it made.
+  if (systemd) execFileSync("systemctl", ["stop", "lane.slice"]);
+  else execFileSync("sh", ["-c", `find ${hierarchy}/lane -depth -type d -exec rmdir {} + || true`]);
   await daemon[Symbol.asyncDispose]();
 });
 

@@ -18,6 +18,15 @@ const mainPid = () => {
   if (!(pid > 1)) throw new Error("no daemon runs");
   return pid;
 };
+/** Waits for the daemon that comes after this one; between them there is none. */
+const another = (before: number, timeoutMs?: number) =>
+  eventually(
+    "another daemon",
+    () => isActive() && ![0, before].includes(Number(property("MainPID"))),
+    timeoutMs,
+  );
+/** The first call after a restart may still meet the connection to the daemon before. */
+const stillRuns = () => eventually("the container runs", () => runs().catch(() => false));
 const upMs = () => Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) * 1000;
 const isActive = () => property("ActiveState") === "active";
 const status = async () => (await runtime.containerStatus({ containerId: container })).status!;
@@ -102,9 +111,9 @@ test("the doctor finds the node and the pod well", () => {
 test("a daemon that is killed is started again, and the container runs through it", async () => {
   const before = mainPid();
   process.kill(before, "SIGKILL");
-  await eventually("another daemon", () => isActive() && mainPid() !== before);
+  await another(before);
   expect(property("NRestarts")).toBe("1");
-  expect(await runs()).toBe(true);
+  await stillRuns();
   expect(containerPid()).toBe(pid);
 });
 
@@ -126,8 +135,8 @@ test("the watchdog is fed for more than its period, and bites a daemon that hang
   await eventually("a period and a half", () => upMs() - startedAt > 1.5 * period);
   expect(mainPid()).toBe(before);
   process.kill(before, "SIGSTOP");
-  await eventually("another daemon", () => isActive() && mainPid() !== before, 20 * period);
-  expect(await runs()).toBe(true);
+  await another(before, 20 * period);
+  await stillRuns();
   expect(containerPid()).toBe(pid);
 });
 
@@ -137,7 +146,7 @@ test("systemctl stop ends the daemon alone; the next one finds the container and
   expect(property("ActiveState")).toBe("inactive");
   expect(containerPid()).toBe(pid);
   run("systemctl", "start", "ocid");
-  expect(await runs()).toBe(true);
+  await stillRuns();
   await runtime.removePodSandbox({ podSandboxId: pod });
   expect(existsSync(`/proc/${pid}`)).toBe(false);
   run("dpkg", "--purge", "ocid");

@@ -99,7 +99,8 @@ async function askProgram(
       path: program,
       args: ["config", ...words],
       env: { ...cleanEnvironment(), ...ownVariables() },
-      timeoutMs: 20_000,
+      // A busy node is no mistake in its configuration.
+      timeoutMs: 120_000,
     });
   try {
     const validated = await ask("validate", ...(config === undefined ? [] : [config]));
