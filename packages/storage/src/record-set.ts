@@ -30,7 +30,7 @@ export class RecordSet {
   #token: string | undefined;
   #read: readonly (readonly Row[])[] = [];
   #rows: readonly Row[] = [];
-  #byId: ReadonlyMap<unknown, Row> = new Map();
+  #byId: ReadonlyMap<unknown, { readonly row: Row; readonly place: number }> = new Map();
 
   /** Locks are taken in the order of the places, and each tells of a change in any. */
   constructor(...places: readonly RecordPlace[]) {
@@ -43,13 +43,15 @@ export class RecordSet {
 
   /** All records; of those with the same id the first. Not to be changed. */
   rows(): readonly Row[] {
-    const read = this.#files().map(file => file.read());
+    const places = this.#places.map(({ files }) => files.map(file => file.read()));
+    const read = places.flat();
     if (read.length === this.#read.length && read.every((rows, at) => rows === this.#read[at]))
       return this.#rows;
-    const byId = new Map<unknown, Row>();
-    for (const row of read.flat()) if (!byId.has(row["id"])) byId.set(row["id"], row);
+    const byId = new Map<unknown, { readonly row: Row; readonly place: number }>();
+    for (const [place, files] of places.entries())
+      for (const row of files.flat()) if (!byId.has(row["id"])) byId.set(row["id"], { row, place });
     this.#read = read;
-    this.#rows = [...byId.values()];
+    this.#rows = Array.from(byId.values(), ({ row }) => row);
     this.#byId = byId;
     return this.#rows;
   }
@@ -57,15 +59,13 @@ export class RecordSet {
   /** The record with an id. */
   find(id: string): Row | undefined {
     this.rows();
-    return this.#byId.get(id);
+    return this.#byId.get(id)?.row;
   }
 
   /** The number of the place that a record of `rows` is from; undefined when there is none with the id. */
   placeOf(id: string): number | undefined {
-    const at = this.#places.findIndex(place =>
-      place.files.some(file => file.read().some(row => row["id"] === id)),
-    );
-    return at === -1 ? undefined : at;
+    this.rows();
+    return this.#byId.get(id)?.place;
   }
 
   /** DATA_LOSS when the records were lost: nothing is written in their place. */
