@@ -76,7 +76,7 @@ let kills = 0;
     const passed = () => performance.now() - start;
     while (passed() < totalMs) {
       await daemon.images.pullImage({ image: { image: images[0]! } });
-      const ending = AbortSignal.timeout(Math.min(cycleMs, Math.max(3_000, totalMs - passed())));
+      const ending = AbortSignal.timeout(Math.round(Math.min(cycleMs, Math.max(3_000, totalMs - passed()))));
       const acting = actors.map(actor => actor.run(ending));
       if (passed() < totalMs * killedShare && random() < 0.6) {
         await sleep(random() * cycleMs * 0.8);

@@ -24,6 +24,16 @@ test("one mount more than in the first minute is growth, and is named", () => {
   ]);
 });
 
+test("memory has grown when it does not fall back, not when it is collected late", () => {
+  const course = (values: readonly number[]) =>
+    growthOf([
+      ...[20, 40].map(at => sample(at, { "RSS MB": 100 })),
+      ...values.map((value, at) => sample(70 + at, { "RSS MB": value })),
+    ]);
+  expect(course([110, 150, 180, 190, 105, 160, 170, 180, 99])).toEqual([]);
+  expect(course([110, 120, 121, 122, 123, 124])).toEqual(["RSS MB: 120.0, where at most 116.0 were to be"]);
+});
+
 test("a course is drawn between its own smallest and largest value", () => {
   const lines = drawCourses([sample(0, { mounts: 1 }), sample(1, { mounts: 8 })]).split("\n");
   expect(lines.find(line => line.startsWith("mounts"))).toMatch(/▁█ {2}1\.0 to 8\.0$/);

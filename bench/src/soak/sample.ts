@@ -4,8 +4,8 @@ import { memoryOf } from "../measure.ts";
 
 /** How much of each measure may come beyond the most that the first minute has seen. */
 const allowances = {
-  "private dirty MB": 32,
-  "RSS MB": 48,
+  "private dirty MB": 16,
+  "RSS MB": 16,
   descriptors: 8,
   threads: 4,
   mounts: 0,
@@ -14,6 +14,8 @@ const allowances = {
   "disk MB": 6,
   inodes: 40,
 } as const;
+
+const collectedLate: ReadonlySet<string> = new Set(["private dirty MB", "RSS MB"]);
 
 export type Measure = keyof typeof allowances;
 
@@ -47,17 +49,27 @@ export function takeSample(at: number, pid: number, disk: string, log: string): 
   };
 }
 
-/** What has grown beyond the first minute (or the first two samples), in words. */
+/**
+ * What has grown beyond the first minute (or the first two samples), in words. Memory is collected late, so that one
+ * sample says little: of five in a row the least counts, which a leak raises as well.
+ */
 export function growthOf(samples: readonly Sample[]): readonly string[] {
   const begun = Math.max(2, samples.filter(({ at }) => at <= 60).length);
   const [first, later] = [samples.slice(0, begun), samples.slice(begun)];
+  if (later.length === 0) return [];
   return measures.flatMap(measure => {
-    const most = (some: readonly Sample[]) => Math.max(...some.map(({ values }) => values[measure]));
-    const limit = most(first) + allowances[measure];
-    return later.length > 0 && most(later) > limit
-      ? [`${measure}: ${most(later).toFixed(1)}, where at most ${limit.toFixed(1)} were to be`]
+    const values = later.map(sample => sample.values[measure]);
+    const most = Math.max(...(collectedLate.has(measure) ? leastOfFive(values) : values));
+    const limit = Math.max(...first.map(sample => sample.values[measure])) + allowances[measure];
+    return most > limit
+      ? [`${measure}: ${most.toFixed(1)}, where at most ${limit.toFixed(1)} were to be`]
       : [];
   });
+}
+
+function leastOfFive(values: readonly number[]): readonly number[] {
+  const starts = Array.from({ length: Math.max(1, values.length - 4) }, (_, start) => start);
+  return starts.map(start => Math.min(...values.slice(start, start + 5)));
 }
 
 const bars = "▁▂▃▄▅▆▇█";
