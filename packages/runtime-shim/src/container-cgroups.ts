@@ -1,5 +1,5 @@
 import { dirname, join } from "node:path";
-import { type Cgroup, openCgroup } from "@ocid/host";
+import { type Cgroup, type CgroupLayout, openCgroup } from "@ocid/host";
 import { parseSystemdCgroup } from "@ocid/spec";
 import type { ContainerRecord } from "./container-files.ts";
 
@@ -32,6 +32,6 @@ export function containerCgroups(
 }
 
 /** Undefined where a container has none of its own: nobody knows it, or it is everybody's. */
-export function cgroupOfRecord({ cgroupPath }: ContainerRecord): Cgroup | undefined {
-  return cgroupPath === undefined || cgroupPath === "/" ? undefined : openCgroup(cgroupPath);
+export function cgroupOfRecord({ cgroupPath }: ContainerRecord, layout?: CgroupLayout): Cgroup | undefined {
+  return cgroupPath === undefined || cgroupPath === "/" ? undefined : openCgroup(cgroupPath, layout);
 }

@@ -6,6 +6,7 @@ import { configJson } from "./config-json.ts";
 import { containerCgroups } from "./container-cgroups.ts";
 import type { ContainerRecord, ShimFiles } from "./container-files.ts";
 import { launchMonitor, protectFromOom } from "./monitor.ts";
+import type { OomKills } from "./oom-kills.ts";
 import { giveStdio } from "./pod-stdio.ts";
 import { cgroupOf } from "./process-facts.ts";
 import type { InstalledRuntime } from "./runtimes.ts";
@@ -17,6 +18,7 @@ export interface CreateRequest {
   readonly conmonPath: string;
   /** Whether systemd makes the cgroups. */
   readonly systemd: boolean;
+  readonly oomKills: OomKills;
   /** Forgets an earlier container of the same id, just before the new one can end. */
   readonly forget: () => void;
   /** Clears away what there is when it fails. */
@@ -58,6 +60,7 @@ export async function createContainer(
     if (monitor !== undefined) protectFromOom(monitor, Math.max(-999, minOomScoreAdj()));
     const process = readProcess(pid);
     const startFifo = join(runtime.root, launch.id, "exec.fifo");
+    if (systemd) request.oomKills.begin(record);
     await shim.writeRecord({
       ...record,
       phase: "created",

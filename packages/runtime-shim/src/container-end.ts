@@ -39,9 +39,12 @@ export class ContainerEnd {
     const state = await this.#states.of(record);
     if (state.status === "stopped") return;
     if (state.status === "running" && request.timeoutMs > 0) {
-      signalProcess(init!, signalNumber(request.stopSignal));
+      const number = signalNumber(request.stopSignal);
+      if (number === 9) this.#files.noteKilled(id);
+      signalProcess(init!, number);
       if (await this.#ended(record, request.timeoutMs, signal)) return;
     }
+    if (init && isRunning(init)) this.#files.noteKilled(id);
     await killAll(record);
     if (await this.#ended(record, killTimeoutMs, signal)) return;
     if (init && isRunning(init))

@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { type Logger, OcidError } from "@ocid/base";
-import { isRunning, type ProcessIdentity, readOomKills, readProcess } from "@ocid/host";
-import { cgroupOfRecord } from "./container-cgroups.ts";
+import { isRunning, type ProcessIdentity, readProcess } from "@ocid/host";
 import { type ContainerRecord, type ShimFiles, unknownExitCode } from "./container-files.ts";
+import type { OomKills } from "./oom-kills.ts";
 import { commandLine } from "./process-facts.ts";
 import { type InstalledRuntime, type Runtimes, runtimeStatus } from "./runtimes.ts";
 import type { ContainerState } from "./types.ts";
@@ -11,19 +11,23 @@ import type { ContainerState } from "./types.ts";
 export class ContainerStates {
   readonly #files: ShimFiles;
   readonly #runtimes: Runtimes;
+  readonly #oomKills: OomKills;
   readonly #logger: Logger;
 
-  constructor(files: ShimFiles, runtimes: Runtimes, logger: Logger) {
+  constructor(files: ShimFiles, runtimes: Runtimes, oomKills: OomKills, logger: Logger) {
     this.#files = files;
     this.#runtimes = runtimes;
+    this.#oomKills = oomKills;
     this.#logger = logger;
   }
 
   async of(record: ContainerRecord): Promise<ContainerState> {
     const { id } = record;
     const exit = this.#files.readExit(id);
-    if (exit)
-      return { status: "stopped", ...exit, oomKilled: exit.oomKilled || wasOomKilled(record, exit.exitCode) };
+    if (exit) {
+      const killed = this.#oomKills.endedBy(record, exit.exitCode);
+      return { status: "stopped", ...exit, oomKilled: exit.oomKilled || killed };
+    }
     if (!record.init) return { status: "unknown" };
     if (isRunning(record.init))
       return { status: (await this.#isWaiting(record)) ? "created" : "running", pid: record.init.pid };
@@ -82,10 +86,4 @@ export class ContainerStates {
     if (status === "running") this.#files.noteStarted(record.id);
     return status === "created";
   }
-}
-
-function wasOomKilled(record: ContainerRecord, exitCode: number): boolean {
-  if (exitCode !== 137) return false;
-  const cgroup = cgroupOfRecord(record);
-  return cgroup?.exists() === true && readOomKills(cgroup) > 0n;
 }

@@ -12,6 +12,7 @@ import { execSync } from "./exec.ts";
 import { execSession } from "./exec-session.ts";
 import { ExitWatch } from "./exit-watch.ts";
 import { tellMonitor } from "./monitor.ts";
+import { OomKills } from "./oom-kills.ts";
 import { rebuildRecord } from "./rebuild-record.ts";
 import type { RuntimeFeatures } from "./runtime-features.ts";
 import { type InstalledRuntime, Runtimes, runRuntime } from "./runtimes.ts";
@@ -52,6 +53,7 @@ export class RuntimeShim implements AsyncDisposable {
   readonly #watch: ExitWatch;
   readonly #orphans: NodeJS.Timeout;
   readonly #locks = new KeyedLock();
+  readonly #oomKills: OomKills;
   readonly #states: ContainerStates;
   readonly #end: ContainerEnd;
   readonly #usages: UsageReader;
@@ -69,7 +71,8 @@ export class RuntimeShim implements AsyncDisposable {
     this.#systemd = options.cgroupDriver === "systemd";
     this.#logger = options.logger ?? silentLogger;
     this.#watch = new ExitWatch(this.#files);
-    this.#states = new ContainerStates(this.#files, this.#runtimes, this.#logger);
+    this.#oomKills = new OomKills(this.#files);
+    this.#states = new ContainerStates(this.#files, this.#runtimes, this.#oomKills, this.#logger);
     this.#end = new ContainerEnd(this.#files, this.#states, this.#watch);
     this.#usages = new UsageReader(this.#files);
     this.#orphans = setInterval(() => this.#states.noteUnseenEnds(), orphanCheckMs).unref();
@@ -131,6 +134,7 @@ export class RuntimeShim implements AsyncDisposable {
         runtime,
         conmonPath: this.#runtimes.conmonPath(runtime.name),
         systemd: this.#systemd,
+        oomKills: this.#oomKills,
         forget: () => this.#watch.forget(id),
         undo: () =>
           this.#undo(id, runtime).catch(error =>
