@@ -154,6 +154,18 @@ test("limits are in the files of version 2, changed ones and those by name too",
   await remove(p);
 });
 
+test("a container sees its own cgroup as the root, a privileged one the node's", async () => {
+  const p = await pod("seen", { linux: { securityContext: { privileged: true } } });
+  const own = await started(p, "own");
+  const all = await started(p, "all", { linux: { securityContext: { privileged: true } } });
+  const seen = (c: string) => exec(c, "sh", "-c", "cat /proc/self/cgroup; ls /sys/fs/cgroup");
+  // Of all cgroups only the node's root has no use of memory to tell.
+  expect(await seen(own)).toMatch(/^0::\/\n[\s\S]*memory\.current/);
+  expect(await seen(all)).toMatch(new RegExp(`^0::/.*${all}`));
+  expect(await seen(all)).not.toContain("memory.current");
+  await remove(p);
+});
+
 test("use is measured: processor, memory, processes", async () => {
   const p = await pod("stats");
   const c = await started(p, "c", {}, ["sh", "-c", "while :; do :; done"]);
