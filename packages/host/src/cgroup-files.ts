@@ -43,7 +43,8 @@ export async function removeCgroupTree(directory: string): Promise<void> {
   }
 }
 
-function childrenOf(directory: string): readonly string[] {
+/** Directories of the cgroups directly below; none when it has gone. */
+export function childrenOf(directory: string): readonly string[] {
   try {
     return readdirSync(directory, { withFileTypes: true })
       .filter(entry => entry.isDirectory())

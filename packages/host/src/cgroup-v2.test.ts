@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openCgroup } from "./cgroup.ts";
 import { type CgroupLayout, readLayout } from "./cgroup-layout.ts";
 import { parsePressure } from "./cgroup-pressure.ts";
+import { readLostOomKills } from "./lost-oom-kills.ts";
 
 // A directory stands for the unified hierarchy: what is read and written where; what the kernel makes of it is for a
 // machine that has it.
@@ -91,6 +92,19 @@ describe("a cgroup of version 2", () => {
         full: { avg10: 0, avg60: 0, avg300: 0, totalUs: 0n },
       },
     });
+  });
+
+  test("tells OOM kills of those below that are gone", () => {
+    const kills = (count: number) => ({ "memory.events": `low 0\noom 9\noom_kill ${count}\n` });
+    put("pods", kills(7));
+    put("pods/one", kills(3));
+    put("pods/one/inner", kills(3));
+    put("pods/without-controller", {});
+    expect(readLostOomKills("/pods", layout)).toBe(4n);
+    rmSync(join(root, "pods/one"), { recursive: true });
+    expect(readLostOomKills("/pods", layout)).toBe(7n);
+    expect(readLostOomKills("/gone", layout)).toBeUndefined();
+    expect(readLostOomKills("/pods", { ...layout, version: 1 })).toBeUndefined();
   });
 
   test("what has gone is empty, and a limit that cannot be written names its file", () => {

@@ -17,6 +17,7 @@ export { provideEmbedded, provideKoffi } from "./embedded.ts";
 export { errnoOf, systemError } from "./errno.ts";
 export { idmappedMount } from "./idmapped-mount.ts";
 export { type FileLock, type LockMode, type LockOptions, lockFile, tryLockFile } from "./lock-file.ts";
+export { readLostOomKills } from "./lost-oom-kills.ts";
 export {
   bindMount,
   type FilesystemState,

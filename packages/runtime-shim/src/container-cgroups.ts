@@ -1,5 +1,7 @@
 import { dirname, join } from "node:path";
+import { type Cgroup, type CgroupLayout, openCgroup } from "@ocid/host";
 import { parseSystemdCgroup } from "@ocid/spec";
+import type { ContainerRecord } from "./container-files.ts";
 
 /** Where a container goes, and where its monitor, so that it is not counted with us and survives us. */
 export interface ContainerCgroups {
@@ -27,4 +29,9 @@ export function containerCgroups(
     monitor: parent === "/" ? undefined : join(parent, `conmon-${id}`),
     monitorScope: undefined,
   };
+}
+
+/** Undefined where a container has none of its own: nobody knows it, or it is everybody's. */
+export function cgroupOfRecord({ cgroupPath }: ContainerRecord, layout?: CgroupLayout): Cgroup | undefined {
+  return cgroupPath === undefined || cgroupPath === "/" ? undefined : openCgroup(cgroupPath, layout);
 }

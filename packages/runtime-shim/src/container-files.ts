@@ -42,7 +42,13 @@ export interface ContainerFiles {
   readonly control: string;
   /** Written by the monitor when the container has ended. */
   readonly exit: string;
+  /** Made by the monitor when it has seen the kernel kill something in the container for want of memory. */
   readonly oom: string;
+  /** Numbers of such kills that the shim has noted; see `OomKills`. */
+  readonly oomKills: string;
+  readonly oomKillsBefore: string;
+  /** Made by the shim before it kills what is in the container. */
+  readonly killed: string;
   /** Made by the shim once a container was started whose runtime does not show it by itself. */
   readonly started: string;
   readonly attachSocket: string;
@@ -76,6 +82,9 @@ export class ShimFiles {
       control: join(bundle, "ctl"),
       exit: join(this.exits, id),
       oom: join(directory, "oom"),
+      oomKills: join(directory, "oom-kills"),
+      oomKillsBefore: join(directory, "oom-kills-before"),
+      killed: join(directory, "killed"),
       started: join(directory, "started"),
       attachSocket: join(this.sockets, id, "attach"),
     };
@@ -129,6 +138,13 @@ export class ShimFiles {
 
   noteStarted(id: string): void {
     writeFileSync(this.of(id).started, "", { mode: 0o600 });
+  }
+
+  /** What ends now ends because of us. Without room for the note it may count as the kernel's doing; it is killed all the same. */
+  noteKilled(id: string): void {
+    try {
+      writeFileSync(this.of(id).killed, "", { mode: 0o600 });
+    } catch {}
   }
 
   readSpec(id: string): RuntimeSpec {

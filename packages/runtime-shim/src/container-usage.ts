@@ -1,3 +1,4 @@
+import { OcidError } from "@ocid/base";
 import {
   blockDeviceName,
   type Cgroup,
@@ -10,6 +11,8 @@ import {
   readOpenFilesLimit,
   readProcessUsage,
 } from "@ocid/host";
+import { cgroupOfRecord } from "./container-cgroups.ts";
+import type { ShimFiles } from "./container-files.ts";
 
 /** What a container uses, and how long its tasks waited for it. */
 export interface ContainerUsage extends CgroupUsage {
@@ -40,21 +43,26 @@ interface CpuRate {
 
 /** Looks at cgroups, and remembers the last look of each container for the rate of its CPU. */
 export class UsageReader {
+  readonly #files: ShimFiles;
   readonly #rates = new Map<string, CpuRate>();
+  /** Of containers whose usage is asked for; a container's cgroup stays where it is. */
+  readonly #cgroups = new Map<string, Cgroup>();
 
-  read(id: string, cgroup: Cgroup): ContainerUsage {
-    const usage = cgroup.usage();
-    const nanoCores = this.#rate(id, usage);
-    return {
-      ...usage,
-      ...(nanoCores === undefined ? {} : { cpuNanoCores: nanoCores }),
-      pressure: cgroup.pressure(),
-    };
+  constructor(files: ShimFiles) {
+    this.#files = files;
   }
 
-  async measure(id: string, cgroup: Cgroup, initPid: number | undefined): Promise<ContainerMeasurements> {
+  /** FAILED_PRECONDITION when the container has ended. */
+  read(id: string): ContainerUsage {
+    return this.#read(id, this.#liveCgroup(id));
+  }
+
+  /** FAILED_PRECONDITION when the container has ended. */
+  async measure(id: string): Promise<ContainerMeasurements> {
+    const cgroup = this.#liveCgroup(id);
+    const initPid = this.#files.getRecord(id).init?.pid;
     const { devices, ...details } = readCgroupDetails(cgroup);
-    const usage = this.read(id, cgroup);
+    const usage = this.#read(id, cgroup);
     return {
       ...details,
       cgroupPath: cgroup.path,
@@ -67,6 +75,27 @@ export class UsageReader {
 
   forget(id: string): void {
     this.#rates.delete(id);
+    this.#cgroups.delete(id);
+  }
+
+  #liveCgroup(id: string): Cgroup {
+    const cgroup = this.#cgroups.get(id) ?? cgroupOfRecord(this.#files.getRecord(id));
+    if (!cgroup?.exists()) {
+      this.#cgroups.delete(id);
+      throw new OcidError("FAILED_PRECONDITION", `container ${id} has no cgroup any more; it has ended`);
+    }
+    this.#cgroups.set(id, cgroup);
+    return cgroup;
+  }
+
+  #read(id: string, cgroup: Cgroup): ContainerUsage {
+    const usage = cgroup.usage();
+    const nanoCores = this.#rate(id, usage);
+    return {
+      ...usage,
+      ...(nanoCores === undefined ? {} : { cpuNanoCores: nanoCores }),
+      pressure: cgroup.pressure(),
+    };
   }
 
   #rate(id: string, usage: CgroupUsage): bigint | undefined {

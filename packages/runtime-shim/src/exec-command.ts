@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
-import { cleanEnvironment, spawnProcess } from "@ocid/host";
+import { cleanEnvironment, type SpawnedProcess, spawnProcess } from "@ocid/host";
 import type { RuntimeProcess } from "@ocid/spec";
 import type { ContainerFiles } from "./container-files.ts";
 import type { InstalledRuntime } from "./runtimes.ts";
@@ -12,9 +12,17 @@ export interface ExecCommand extends Disposable {
   /** To be filled before it is started. */
   readonly processFile: string;
   readonly argv: readonly string[];
-  /** Kills the command and what it has started; false while there is none. */
-  kill(): boolean;
+  /**
+   * Kills the command with what it has started. Its runtime waits for it: by the runtime's end nothing of it is left, not
+   * even a zombie. A runtime that has not ended after a while is killed too.
+   */
+  end(child: SpawnedProcess): void;
 }
+
+/** How long the runtime has to end after what it has started. */
+const runtimeEndMs = 2_000;
+/** How often the command's pid is looked for: the runtime tells it when the command runs already. */
+const lookMs = 10;
 
 /** Disposing removes its files. */
 export function execCommand(
@@ -27,6 +35,10 @@ export function execCommand(
   const processFile = `${session}.json`;
   const pidFile = `${session}.pid`;
   const innerPidFile = `${session}.inner`;
+  const kill = () =>
+    runtime.type === "gvisor" ? killInSandbox(runtime, id, innerPidFile) : killSession(readPid(pidFile));
+  let looks: NodeJS.Timeout | undefined;
+  let impatience: NodeJS.Timeout | undefined;
   return {
     processFile,
     argv: [
@@ -36,15 +48,23 @@ export function execCommand(
       ...(terminal ? ["--tty"] : []),
       id,
     ],
-    kill: () =>
-      runtime.type === "gvisor" ? killInSandbox(runtime, id, innerPidFile) : killSession(readPid(pidFile)),
+    end(child) {
+      if (impatience) return;
+      impatience = setTimeout(() => child.kill("SIGKILL"), runtimeEndMs);
+      if (kill()) return;
+      looks = setInterval(() => {
+        if (kill()) clearInterval(looks);
+      }, lookMs);
+    },
     [Symbol.dispose]() {
+      clearTimeout(impatience);
+      clearInterval(looks);
       for (const file of [processFile, pidFile, innerPidFile]) rmSync(file, { force: true });
     },
   };
 }
 
-/** The process is the leader of a session: its group is what it started. */
+/** False while there is none. The process is the leader of a session: its group is what it started. */
 function killSession(pid: number | undefined): boolean {
   if (pid === undefined) return false;
   for (const target of [-pid, pid]) {

@@ -2,7 +2,6 @@ import { writeAtomic } from "@ocid/base";
 import { cleanEnvironment, openPseudoTerminal, type SpawnedProcess, spawnProcess } from "@ocid/host";
 import type { RuntimeProcess } from "@ocid/spec";
 import type { ContainerFiles } from "./container-files.ts";
-import { runtimeEndMs } from "./exec.ts";
 import { execCommand, refuseRuntimeFailure } from "./exec-command.ts";
 import type { InstalledRuntime } from "./runtimes.ts";
 import { SessionPump } from "./session-pump.ts";
@@ -23,11 +22,8 @@ export async function execSession(
   const running = process.terminal
     ? startOnTerminal(runtime.path, command.argv, streams)
     : startOnPipes(runtime.path, command.argv, streams);
-  let impatience: NodeJS.Timeout | undefined;
   const abort = () => {
-    // The runtime waits for what it has started: by its end nothing of the session is left, not even a zombie.
-    if (!command.kill()) running.child.kill("SIGKILL");
-    else impatience ??= setTimeout(() => running.child.kill("SIGKILL"), runtimeEndMs);
+    command.end(running.child);
     for (const pipe of running.child.stdio) pipe?.destroy();
   };
   options.signal?.addEventListener("abort", abort, { once: true });
@@ -40,7 +36,6 @@ export async function execSession(
     refuseRuntimeFailure(exitCode, running.outputs.at(-1)!.tail, { process });
     return { exitCode };
   } finally {
-    clearTimeout(impatience);
     options.signal?.removeEventListener("abort", abort);
     running.release();
   }

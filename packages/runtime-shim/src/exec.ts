@@ -9,8 +9,6 @@ import type { CallOptions, ExecResult, ExecSyncRequest } from "./types.ts";
 
 /** Output that is kept of each stream; what is over is thrown away. */
 const maxOutputBytes = 16 * 1024 * 1024;
-/** How long the runtime has to end after what it has started. */
-export const runtimeEndMs = 2_000;
 
 /** Runs a process in a container to its end. DEADLINE_EXCEEDED kills it with all that it started. */
 export async function execSync(
@@ -34,12 +32,9 @@ export async function execSync(
     stdio: ["ignore", "pipe", "pipe"],
   });
   let failure: unknown;
-  let impatience: NodeJS.Timeout | undefined;
   const stop = (reason: unknown) => {
     failure ??= reason;
-    // The runtime waits for what it has started: by its end nothing of the session is left, not even a zombie.
-    if (!command.kill()) child.kill("SIGKILL");
-    else impatience ??= setTimeout(() => child.kill("SIGKILL"), runtimeEndMs);
+    command.end(child);
   };
   const abort = () => stop(options.signal?.reason);
   options.signal?.addEventListener("abort", abort, { once: true });
@@ -71,7 +66,6 @@ export async function execSync(
     return { stdout: stdout!, stderr: stderr!, exitCode };
   } finally {
     clearTimeout(timer);
-    clearTimeout(impatience);
     options.signal?.removeEventListener("abort", abort);
   }
 }

@@ -91,6 +91,43 @@ test("a pod's own limit holds for all its containers", async () => {
   await remove(p);
 });
 
+describe("a container that takes more memory than it may", () => {
+  const few = { linux: { resources: { memoryLimitInBytes: 16n << 20n } } };
+  const hungry = ["sh", "-c", "sleep 2; exec tail -c 200m /dev/zero"];
+  const ended = async (id: string) => {
+    await eventually("its end", async () => (await status(id)).state === ContainerState.CONTAINER_EXITED);
+    const { reason, exitCode } = await status(id);
+    return { reason, exitCode };
+  };
+
+  test("is OOMKilled, and no other one of its pod that somebody else kills", async () => {
+    const p = await pod("hungry", inParent(parentOf("hungry")));
+    const others = [await started(p, "before"), await started(p, "removed", few, hungry)];
+    const c = await started(p, "c", few, hungry);
+    expect(await ended(c)).toEqual({ reason: "OOMKilled", exitCode: 137 });
+    expect(await ended(others[1]!)).toEqual({ reason: "OOMKilled", exitCode: 137 });
+    await daemon.runtime.removeContainer({ containerId: others[1]! });
+    others[1] = await started(p, "after");
+    for (const other of others) {
+      process.kill(record(other).init.pid, "SIGKILL");
+      expect(await ended(other)).toEqual({ reason: "Error", exitCode: 137 });
+    }
+    expect(await ended(c)).toEqual({ reason: "OOMKilled", exitCode: 137 });
+    await remove(p);
+  });
+
+  test("while no daemon runs is found so by the next one", async () => {
+    const p = await pod("alone", inParent(parentOf("alone")));
+    const c = await started(p, "c", few, hungry);
+    const { init } = record(c);
+    await daemon.kill();
+    await eventually("its end", () => !existsSync(`/proc/${init.pid}`));
+    await daemon.start();
+    expect(await ended(c)).toEqual({ reason: "OOMKilled", exitCode: 137 });
+    await remove(p);
+  });
+});
+
 test("limits are in the files of version 2, changed ones and those by name too", async () => {
   const p = await pod("files");
   const c = await started(p, "c", {
@@ -114,6 +151,18 @@ test("limits are in the files of version 2, changed ones and those by name too",
   });
   expect(limitOf("memory.max", c)).toBe(String(128 << 20));
   expect(limitOf("cpu.max", c)).toBe("20000 100000");
+  await remove(p);
+});
+
+test("a container sees its own cgroup as the root, a privileged one the node's", async () => {
+  const p = await pod("seen", { linux: { securityContext: { privileged: true } } });
+  const own = await started(p, "own");
+  const all = await started(p, "all", { linux: { securityContext: { privileged: true } } });
+  const seen = (c: string) => exec(c, "sh", "-c", "cat /proc/self/cgroup; ls /sys/fs/cgroup");
+  // Of all cgroups only the node's root has no use of memory to tell.
+  expect(await seen(own)).toMatch(/^0::\/\n[\s\S]*memory\.current/);
+  expect(await seen(all)).toMatch(new RegExp(`^0::/.*${all}`));
+  expect(await seen(all)).not.toContain("memory.current");
   await remove(p);
 });
 

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@ocid/cri-api";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { type DaemonUnderTest, eventually, startDaemonUnderTest } from "./daemon-under-test.ts";
 
 let daemon: DaemonUnderTest;
@@ -9,6 +9,12 @@ let daemon: DaemonUnderTest;
 beforeAll(async () => {
   daemon = await startDaemonUnderTest();
   await daemon.images.pullImage({ image: { image: daemon.image } });
+});
+
+/** What a test that failed has left is not the next one's. */
+afterEach(async () => {
+  const { items } = await daemon.runtime.listPodSandbox({});
+  for (const { id } of items) await daemon.runtime.removePodSandbox({ podSandboxId: id });
 });
 
 afterAll(async () => {
@@ -215,15 +221,18 @@ describe("a pod", () => {
   test("that no plugin gives a network leaves nothing", async () => {
     const path = join(daemon.root, "net.d/10-test.conflist");
     renameSync(path, `${path}.away`);
-    await expect(pod("nonet")).rejects.toMatchObject({
-      code: "UNAVAILABLE",
-      message: expect.stringContaining("no network configuration"),
-    });
-    expect((await daemon.runtime.status({})).status?.conditions[1]).toMatchObject({
-      type: "NetworkReady",
-      status: false,
-    });
-    renameSync(`${path}.away`, path);
+    try {
+      await expect(pod("nonet")).rejects.toMatchObject({
+        code: "UNAVAILABLE",
+        message: expect.stringContaining("no network configuration"),
+      });
+      expect((await daemon.runtime.status({})).status?.conditions[1]).toMatchObject({
+        type: "NetworkReady",
+        status: false,
+      });
+    } finally {
+      renameSync(`${path}.away`, path);
+    }
     expect((await daemon.runtime.listPodSandbox({})).items).toEqual([]);
   });
 });

@@ -1,5 +1,7 @@
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { Protocol } from "@ocid/cri-api";
 import { freePort } from "@ocid/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -7,7 +9,7 @@ import { type DaemonUnderTest, eventually, startDaemonUnderTest } from "./daemon
 import { podActions } from "./pod-actions.ts";
 
 let daemon: DaemonUnderTest;
-const { pod, started, exec, remove } = podActions(() => daemon);
+const { pod, started, remove } = podActions(() => daemon);
 
 beforeAll(async () => {
   daemon = await startDaemonUnderTest();
@@ -84,7 +86,8 @@ test.each([
 test("a pod's containers are in the cgroup that the kubelet names", async () => {
   const p = await pod("parent", { linux: { cgroupParent: "/ocid-e2e-parent/pod1" } });
   const c = await started(p, "c");
-  expect(await exec(c, "cat", "/proc/self/cgroup")).toContain(`/ocid-e2e-parent/pod1/${c}`);
+  const pid = readFileSync(join(daemon.root, "state/runtime/containers", c, "pid"), "utf8");
+  expect(readFileSync(`/proc/${pid}/cgroup`, "utf8")).toContain(`/ocid-e2e-parent/pod1/${c}`);
   await remove(p);
   execFileSync("sh", [
     "-c",

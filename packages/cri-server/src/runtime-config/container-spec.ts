@@ -124,6 +124,8 @@ export function containerSpec(input: ContainerSpecInput): RuntimeSpec {
         ...(input.hostNetwork ? [] : [{ type: "network" as const, ...pathOf(namespaces.net) }]),
         ...(namespaces.ipc === undefined ? [] : [{ type: "ipc" as const, path: namespaces.ipc }]),
         ...(namespaces.uts === undefined ? [] : [{ type: "uts" as const, path: namespaces.uts }]),
+        // What a program finds in /sys/fs/cgroup is then its container's; on version 1 the mounts do that.
+        ...(input.support.unified && !privileged ? [{ type: "cgroup" as const }] : []),
         ...pidNamespace(
           security?.namespaceOptions?.pid ??
             input.sandbox.linux?.securityContext?.namespaceOptions?.pid ??
