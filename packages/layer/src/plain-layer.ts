@@ -25,11 +25,18 @@ export interface PlainSink {
   close(): Promise<void>;
 }
 
+/**
+ * Sums of layers that are done, with their memory: a thread that unpacks small layers would see many megabytes of it
+ * before its heap is collected.
+ */
+const spareSums: Crc64[] = [];
+
 /** Digests, parses and writes a layer's tar in this thread, all before `take` returns. */
 export class PlainLayer implements PlainSink, TarSink {
   readonly #target: LayerTarget;
   readonly #tarHash = createHash("sha256");
   readonly #crc: Crc64;
+  readonly #isOwnSum: boolean;
   readonly #parser = new TarParser(this);
   readonly #extractor: Extractor;
   readonly #split: TarSplitWriter | undefined;
@@ -41,9 +48,11 @@ export class PlainLayer implements PlainSink, TarSink {
   #entry: TarHeader | undefined;
   #entries = 0;
 
-  constructor(target: LayerTarget, crc: Crc64 = new Crc64()) {
+  /** `crc`: whose memory the pieces come in; default one of its own. */
+  constructor(target: LayerTarget, crc?: Crc64) {
     this.#target = target;
-    this.#crc = crc;
+    this.#crc = crc ?? spareSums.pop() ?? new Crc64();
+    this.#isOwnSum = crc === undefined;
     this.#extractor = new Extractor(target.directory);
     this.#split = target.tarSplitPath === undefined ? undefined : new TarSplitWriter(target.tarSplitPath);
   }
@@ -97,6 +106,7 @@ export class PlainLayer implements PlainSink, TarSink {
   closeNow(): void {
     this.#extractor.close();
     this.#split?.close();
+    if (this.#isOwnSum) spareSums.push(this.#crc);
   }
 
   raw(bytes: Uint8Array): void {

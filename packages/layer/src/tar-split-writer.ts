@@ -3,6 +3,16 @@ import { SyncZlib } from "./sync-zlib.ts";
 
 const segmentBytes = 64 * 1024;
 const linesBytes = 512 * 1024;
+const outputBytes = 64 * 1024;
+
+interface Buffers {
+  readonly segment: Buffer;
+  readonly lines: Buffer;
+  readonly output: Uint8Array;
+}
+
+/** Of writers that are done: a heap that is small would see many megabytes of such buffers before it is collected. */
+const spare: Buffers[] = [];
 
 /**
  * Writes what a layer's tar has beside its files, so that it can be rebuilt bit for bit (vbatts/tar-split, as
@@ -12,15 +22,23 @@ export class TarSplitWriter {
   readonly #fd: number;
   readonly #zlib: SyncZlib;
   #position = 0;
+  readonly #buffers: Buffers;
   // Written in place: an object or two for each entry would be most of what a layer of small files costs here.
-  readonly #segment = Buffer.allocUnsafeSlow(segmentBytes);
+  readonly #segment: Buffer;
   #segmentEnd = 0;
-  readonly #lines = Buffer.allocUnsafeSlow(linesBytes);
+  readonly #lines: Buffer;
   #linesEnd = 0;
 
   constructor(path: string) {
     this.#fd = openSync(path, "wx", 0o600);
-    const output = Buffer.allocUnsafe(64 * 1024);
+    this.#buffers = spare.pop() ?? {
+      segment: Buffer.allocUnsafeSlow(segmentBytes),
+      lines: Buffer.allocUnsafeSlow(linesBytes),
+      output: Buffer.allocUnsafeSlow(outputBytes),
+    };
+    const { segment, lines, output } = this.#buffers;
+    this.#segment = segment;
+    this.#lines = lines;
     this.#zlib = new SyncZlib("gzip", () => output);
   }
 
@@ -58,6 +76,7 @@ export class TarSplitWriter {
   close(): void {
     this.#zlib.close();
     closeSync(this.#fd);
+    spare.push(this.#buffers);
   }
 
   #endSegment(): void {
