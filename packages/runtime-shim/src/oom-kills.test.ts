@@ -55,8 +55,8 @@ function count(cgroup: string, kills: number): void {
 async function begun(id: string, cgroupPath = scopeOf(id)): Promise<void> {
   mkdirSync(files.of(id).directory, { recursive: true });
   await files.writeRecord(recordOf(id, cgroupPath));
-  count(cgroupPath, 0);
   oomKills().begin(recordOf(id, cgroupPath));
+  count(cgroupPath, 0);
 }
 
 const goes = (id: string) => rmSync(join(layout.unified!, scopeOf(id)), { recursive: true });
@@ -79,6 +79,14 @@ describe("a container whose cgroup has gone", () => {
     await begun("a");
     goes("a");
     expect(ended("a")).toBe(false);
+  });
+
+  test("was killed too when it was the first, for which systemd has made the pod's", async () => {
+    rmSync(join(layout.unified!, pod), { recursive: true });
+    await begun("a");
+    count(pod, 1);
+    goes("a");
+    expect(ended("a")).toBe(true);
   });
 
   test("stays what it was, whatever comes later, and when the pod's has gone too", async () => {

@@ -23,7 +23,7 @@ export class OomKills {
     this.#layout = layout;
   }
 
-  /** To be called before a container is started whose cgroup may go by itself. */
+  /** To be called before a container is made whose cgroup may go by itself. */
   begin({ id, cgroupPath }: ContainerRecord): void {
     if (cgroupPath === undefined) return;
     const pod = dirname(cgroupPath);
