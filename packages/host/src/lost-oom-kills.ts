@@ -6,7 +6,7 @@ import { keyed } from "./cgroup-values.ts";
 /**
  * How many of the kills that a cgroup of version 2 has counted for want of memory were in cgroups directly below it that
  * are gone. The kernel adds each kill to all cgroups above (cgroup-v2.rst, `memory.events`), where the number outlives
- * the cgroup that it happened in. Undefined on version 1, which does not, and when the cgroup itself is gone.
+ * the cgroup that it happened in. 0 of a cgroup that is not there; undefined on version 1, which adds nothing up.
  */
 export function readLostOomKills(path: string, layout: CgroupLayout = detectCgroups()): bigint | undefined {
   if (layout.version !== 2) return undefined;
@@ -19,7 +19,7 @@ export function readLostOomKills(path: string, layout: CgroupLayout = detectCgro
     // A kill between the readings is only on one side.
     kills = now;
   }
-  return undefined;
+  return 0n;
 }
 
 function killsIn(directory: string): bigint | undefined {

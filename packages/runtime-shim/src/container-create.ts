@@ -49,6 +49,7 @@ export async function createContainer(
   try {
     mkdirSync(files.bundle, { recursive: true, mode: 0o700 });
     await shim.writeRecord(record);
+    if (systemd) request.oomKills.begin(record);
     // Not synced: whatever loses it, a machine that goes down, ends the container with it.
     writeFileSync(files.config, configJson(launch.spec), { flag: "wx", mode: 0o600 });
     rmSync(files.exit, { force: true });
@@ -60,7 +61,6 @@ export async function createContainer(
     if (monitor !== undefined) protectFromOom(monitor, Math.max(-999, minOomScoreAdj()));
     const process = readProcess(pid);
     const startFifo = join(runtime.root, launch.id, "exec.fifo");
-    if (systemd) request.oomKills.begin(record);
     await shim.writeRecord({
       ...record,
       phase: "created",

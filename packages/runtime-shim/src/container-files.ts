@@ -31,6 +31,13 @@ export interface ContainerRecord {
   readonly startFifo?: string | undefined;
 }
 
+/** How a container has ended. */
+export interface ContainerExit {
+  readonly exitCode: number;
+  readonly finishedAtNs: bigint;
+  readonly oomKilled: boolean;
+}
+
 /** Paths of everything that belongs to a container on disk. */
 export interface ContainerFiles {
   readonly directory: string;
@@ -157,9 +164,7 @@ export class ShimFiles {
   }
 
   /** The exit code and its time, once the monitor has written them. */
-  readExit(
-    id: string,
-  ): { readonly exitCode: number; readonly finishedAtNs: bigint; readonly oomKilled: boolean } | undefined {
+  readExit(id: string): ContainerExit | undefined {
     const files = this.of(id);
     try {
       const text = readFileSync(files.exit, "utf8").trim();

@@ -23,11 +23,8 @@ export class ContainerStates {
 
   async of(record: ContainerRecord): Promise<ContainerState> {
     const { id } = record;
-    const exit = this.#files.readExit(id);
-    if (exit) {
-      const killed = this.#oomKills.endedBy(record, exit.exitCode);
-      return { status: "stopped", ...exit, oomKilled: exit.oomKilled || killed };
-    }
+    const exit = this.#oomKills.exitOf(id);
+    if (exit) return { status: "stopped", ...exit };
     if (!record.init) return { status: "unknown" };
     if (isRunning(record.init))
       return { status: (await this.#isWaiting(record)) ? "created" : "running", pid: record.init.pid };

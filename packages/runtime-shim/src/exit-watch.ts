@@ -1,16 +1,17 @@
 import { type FSWatcher, mkdirSync, readdirSync, watch } from "node:fs";
 import type { ShimFiles } from "./container-files.ts";
+import type { OomKills } from "./oom-kills.ts";
 import type { ExitEvent } from "./types.ts";
 
 /** Sees exit files as they are written: the kernel tells, nobody asks again and again. */
 export class ExitWatch implements Disposable {
-  readonly #files: ShimFiles;
+  readonly #oomKills: OomKills;
   readonly #watcher: FSWatcher;
   readonly #listeners = new Set<(event: ExitEvent) => void>();
   readonly #told = new Set<string>();
 
-  constructor(files: ShimFiles) {
-    this.#files = files;
+  constructor(files: ShimFiles, oomKills: OomKills) {
+    this.#oomKills = oomKills;
     mkdirSync(files.exits, { recursive: true, mode: 0o700 });
     this.#watcher = watch(files.exits, (_, name) => {
       if (name) this.#look(name);
@@ -31,7 +32,7 @@ export class ExitWatch implements Disposable {
   /** Resolves when the container has ended; undefined when `timeoutMs` came first. */
   async wait(id: string, timeoutMs: number, signal?: AbortSignal): Promise<ExitEvent | undefined> {
     signal?.throwIfAborted();
-    const now = this.#files.readExit(id);
+    const now = this.#oomKills.exitOf(id);
     if (now) return { id, ...now };
     return await new Promise((resolve, reject) => {
       const settle = (finish: () => void) => {
@@ -64,7 +65,7 @@ export class ExitWatch implements Disposable {
     };
     const abort = () => wake?.();
     for (const id of this.#told) {
-      const exit = this.#files.readExit(id);
+      const exit = this.#oomKills.exitOf(id);
       if (exit) queue.push({ id, ...exit });
     }
     this.#listeners.add(listener);
@@ -86,7 +87,7 @@ export class ExitWatch implements Disposable {
 
   #look(id: string): void {
     if (id.startsWith(".") || !/^[\w.-]+$/.test(id)) return;
-    const exit = this.#files.readExit(id);
+    const exit = this.#oomKills.exitOf(id);
     if (!exit) return;
     this.#told.add(id);
     for (const listener of [...this.#listeners]) listener({ id, ...exit });

@@ -32,13 +32,13 @@ const pod = "/pod.slice";
 const scopeOf = (id: string) => `${pod}/ocid-${id}.scope`;
 /** As another program would find it: nothing is known only in memory. */
 const oomKills = () => new OomKills(files, layout);
-const recordOf = (id: string): ContainerRecord => ({
+const recordOf = (id: string, cgroupPath = scopeOf(id)): ContainerRecord => ({
   id,
   handler: "runc",
   phase: "created",
   logPath: undefined,
   init: undefined,
-  cgroupPath: scopeOf(id),
+  cgroupPath,
   monitorCgroupPath: undefined,
 });
 
@@ -52,37 +52,46 @@ function count(cgroup: string, kills: number): void {
     writeFileSync(join(layout.unified!, cgroup, file), text);
 }
 
-function begun(id: string): void {
+async function begun(id: string, cgroupPath = scopeOf(id)): Promise<void> {
   mkdirSync(files.of(id).directory, { recursive: true });
-  count(scopeOf(id), 0);
-  oomKills().begin(recordOf(id));
+  await files.writeRecord(recordOf(id, cgroupPath));
+  oomKills().begin(recordOf(id, cgroupPath));
+  count(cgroupPath, 0);
 }
 
 const goes = (id: string) => rmSync(join(layout.unified!, scopeOf(id)), { recursive: true });
 const ended = (id: string, exitCode = 137) => {
   files.noteExit(id, exitCode);
-  return oomKills().endedBy(recordOf(id), exitCode);
+  return oomKills().exitOf(id)!.oomKilled;
 };
 
 describe("a container whose cgroup has gone", () => {
-  test("was killed for want of memory when the pod's has counted it", () => {
+  test("was killed for want of memory when the pod's has counted it", async () => {
     count(pod, 3);
-    begun("a");
+    await begun("a");
     count(pod, 4);
     goes("a");
     expect(ended("a")).toBe(true);
   });
 
-  test("was not when the pod's has counted nothing", () => {
+  test("was not when the pod's has counted nothing", async () => {
     count(pod, 3);
-    begun("a");
+    await begun("a");
     goes("a");
     expect(ended("a")).toBe(false);
   });
 
-  test("stays what it was, whatever comes later, and when the pod's has gone too", () => {
-    begun("a");
-    begun("b");
+  test("was killed too when it was the first, for which systemd has made the pod's", async () => {
+    rmSync(join(layout.unified!, pod), { recursive: true });
+    await begun("a");
+    count(pod, 1);
+    goes("a");
+    expect(ended("a")).toBe(true);
+  });
+
+  test("stays what it was, whatever comes later, and when the pod's has gone too", async () => {
+    await begun("a");
+    await begun("b");
     goes("a");
     expect(ended("a")).toBe(false);
     count(pod, 1);
@@ -95,9 +104,9 @@ describe("a container whose cgroup has gone", () => {
   test.each([
     ["has ended by itself", () => {}, 1],
     ["was killed by us", () => files.noteKilled("a"), 137],
-  ])("that %s was not killed for want of memory, but one of its processes", (_, before, exitCode) => {
-    begun("a");
-    begun("b");
+  ])("that %s was not killed for want of memory, but one of its processes", async (_, before, exitCode) => {
+    await begun("a");
+    await begun("b");
     before();
     count(pod, 1);
     goes("a");
@@ -108,30 +117,30 @@ describe("a container whose cgroup has gone", () => {
 });
 
 describe("another container of the pod", () => {
-  test("that was killed before, and is there or not, is not this one", () => {
-    begun("earlier");
-    begun("there");
+  test("that was killed before, and is there or not, is not this one", async () => {
+    await begun("earlier");
+    await begun("there");
     count(pod, 3);
     count(scopeOf("there"), 2);
     goes("earlier");
-    begun("a");
+    await begun("a");
     goes("a");
     expect(ended("a")).toBe(false);
   });
 
-  test("that has lost a process and goes on is not this one", () => {
-    begun("a");
-    begun("other");
+  test("that has lost a process and goes on is not this one", async () => {
+    await begun("a");
+    await begun("other");
     count(scopeOf("other"), 2);
     count(pod, 2);
     goes("a");
     expect(ended("a")).toBe(false);
   });
 
-  test("that was killed while this one ran, and was removed, is not this one", () => {
-    begun("a");
+  test("that was killed while this one ran, and was removed, is not this one", async () => {
+    await begun("a");
     for (const id of ["first", "second"]) {
-      begun(id);
+      await begun(id);
       count(pod, id === "first" ? 1 : 4);
       goes(id);
       expect(ended(id)).toBe(true);
@@ -142,9 +151,9 @@ describe("another container of the pod", () => {
     expect(ended("a")).toBe(false);
   });
 
-  test("that was killed does not hide that this one is too", () => {
-    begun("a");
-    begun("other");
+  test("that was killed does not hide that this one is too", async () => {
+    await begun("a");
+    await begun("other");
     count(pod, 1);
     goes("other");
     expect(ended("other")).toBe(true);
@@ -153,9 +162,9 @@ describe("another container of the pod", () => {
     expect(ended("a")).toBe(true);
   });
 
-  test("that ended too before anybody looked was killed as this one", () => {
-    begun("a");
-    begun("other");
+  test("that ended too before anybody looked was killed as this one", async () => {
+    await begun("a");
+    await begun("other");
     count(pod, 2);
     goes("a");
     goes("other");
@@ -163,25 +172,23 @@ describe("another container of the pod", () => {
     expect([ended("a"), ended("other")]).toEqual([true, true]);
   });
 
-  test("of another pod is not concerned", () => {
+  test("of another pod is not concerned", async () => {
     count("/pod2.slice", 0);
-    const record = { ...recordOf("a"), cgroupPath: "/pod2.slice/ocid-a.scope" };
-    mkdirSync(files.of("a").directory, { recursive: true });
-    oomKills().begin(record);
-    begun("other");
+    await begun("a", "/pod2.slice/ocid-a.scope");
+    await begun("other");
     count(pod, 5);
     goes("other");
     expect(ended("other")).toBe(true);
     count("/pod2.slice", 1);
-    files.noteExit("a", 137);
-    expect(oomKills().endedBy(record, 137)).toBe(true);
+    rmSync(join(layout.unified!, "/pod2.slice/ocid-a.scope"), { recursive: true });
+    expect(ended("a")).toBe(true);
   });
 });
 
 describe("a container whose cgroup is still there", () => {
-  test("is told by it, and does not count for others when it goes", () => {
-    begun("a");
-    begun("other");
+  test("is told by it, and does not count for others when it goes", async () => {
+    await begun("a");
+    await begun("other");
     count(pod, 1);
     count(scopeOf("a"), 1);
     expect(ended("a")).toBe(true);
@@ -190,11 +197,11 @@ describe("a container whose cgroup is still there", () => {
     expect([ended("a"), ended("other")]).toEqual([true, false]);
   });
 
-  test("is told by it alone where the kernel adds nothing up", () => {
+  test("is told by it alone where the kernel adds nothing up", async () => {
     layout = { ...layout, version: 1 };
     count(pod, 3);
-    begun("a");
-    begun("other");
+    await begun("a");
+    await begun("other");
     count(scopeOf("a"), 1);
     expect([ended("a"), ended("other")]).toEqual([true, false]);
   });

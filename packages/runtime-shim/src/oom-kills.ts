@@ -1,8 +1,8 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { type CgroupLayout, readLostOomKills, readOomKills } from "@ocid/host";
+import { type Cgroup, type CgroupLayout, readLostOomKills, readOomKills } from "@ocid/host";
 import { cgroupOfRecord } from "./container-cgroups.ts";
-import type { ContainerRecord, ShimFiles } from "./container-files.ts";
+import type { ContainerExit, ContainerRecord, ShimFiles } from "./container-files.ts";
 
 /** Of a process that was killed by SIGKILL. */
 const killedExitCode = 137;
@@ -23,7 +23,7 @@ export class OomKills {
     this.#layout = layout;
   }
 
-  /** To be called before a container is started whose cgroup may go by itself. */
+  /** To be called before a container is made whose cgroup may go by itself. */
   begin({ id, cgroupPath }: ContainerRecord): void {
     if (cgroupPath === undefined) return;
     const pod = dirname(cgroupPath);
@@ -31,34 +31,51 @@ export class OomKills {
     if (kills !== undefined) this.#note(this.#files.of(id).oomKillsBefore, { kills, pod });
   }
 
-  /** Of a container that has ended: whether that was the kernel's doing, whatever its monitor has seen. */
-  endedBy(record: ContainerRecord, exitCode: number): boolean {
-    const { oomKillsBefore, killed } = this.#files.of(record.id);
+  /** A container's end, once it is on disk, with the kernel's doing that its monitor has missed. */
+  exitOf(id: string): ContainerExit | undefined {
+    const exit = this.#files.readExit(id);
+    if (!exit) return undefined;
+    const killed = this.#wasKilled(id, exit.exitCode);
+    return { ...exit, oomKilled: exit.oomKilled || killed };
+  }
+
+  #wasKilled(id: string, exitCode: number): boolean {
+    const { oomKillsBefore, killed } = this.#files.of(id);
     const before = readNote(oomKillsBefore);
     const mayBe = exitCode === killedExitCode && !existsSync(killed);
     // Without a note the cgroup is there until the container is removed.
-    const kills = before ? this.#killsSince(before, record) : mayBe ? this.#ownKills(record) : undefined;
+    const kills = before ? this.#killsSince(before, id) : mayBe ? this.#ownKills(id) : undefined;
     return mayBe && (kills ?? 0n) > 0n;
   }
 
   /** The same at each look: what the pod's cgroup loses later is not this container's any more. */
-  #killsSince({ kills: before, pod }: Note, record: ContainerRecord): bigint {
-    const { oomKills } = this.#files.of(record.id);
+  #killsSince({ kills: before, pod }: Note, id: string): bigint {
+    const { oomKills } = this.#files.of(id);
     const noted = readNote(oomKills);
     if (noted) return noted.kills;
-    const found = this.#ownKills(record) ?? (readLostOomKills(pod, this.#layout) ?? 0n) - before;
+    const found = this.#ownKills(id) ?? (readLostOomKills(pod, this.#layout) ?? 0n) - before;
     const kills = found > 0n ? found : 0n;
     this.#note(oomKills, { kills, pod });
     if (kills > 0n) this.#accountFor(kills, pod);
     return kills;
   }
 
-  /** Undefined when the cgroup has gone. */
-  #ownKills(record: ContainerRecord): bigint | undefined {
-    const cgroup = cgroupOfRecord(record, this.#layout);
+  /** Undefined when the cgroup has gone, or nobody knows it. */
+  #ownKills(id: string): bigint | undefined {
+    const cgroup = this.#cgroupOf(id);
     if (!cgroup) return undefined;
     const kills = readOomKills(cgroup, this.#layout);
     return cgroup.exists() ? kills : undefined;
+  }
+
+  #cgroupOf(id: string): Cgroup | undefined {
+    try {
+      const record = this.#files.findRecord(id);
+      return record && cgroupOfRecord(record, this.#layout);
+    } catch {
+      // A damaged record is told of by whoever needs it.
+      return undefined;
+    }
   }
 
   /** Others that have ended are not told apart from this one: the pod's cgroup does not say whose each kill was. */

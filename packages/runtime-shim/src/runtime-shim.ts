@@ -70,8 +70,8 @@ export class RuntimeShim implements AsyncDisposable {
     );
     this.#systemd = options.cgroupDriver === "systemd";
     this.#logger = options.logger ?? silentLogger;
-    this.#watch = new ExitWatch(this.#files);
     this.#oomKills = new OomKills(this.#files);
+    this.#watch = new ExitWatch(this.#files, this.#oomKills);
     this.#states = new ContainerStates(this.#files, this.#runtimes, this.#oomKills, this.#logger);
     this.#end = new ContainerEnd(this.#files, this.#states, this.#watch);
     this.#usages = new UsageReader(this.#files);
