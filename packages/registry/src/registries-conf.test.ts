@@ -127,7 +127,7 @@ describe("registries.conf", () => {
       { "unqualified-search-registries": ["a.test", { toString: {} }] },
       /unqualified-search-registries should/,
     ],
-    [{ "credential-helpers": [1] }, /credential-helpers should be a list of strings, found 1/],
+    [{ "credential-helpers": [1] }, /credential-helpers should be a list of strings, found 1$/],
     [{ registries: { search: { registries: [[]] } } }, /registries\.search should be a list of strings/],
   ])("refuses %j", (table, why) => {
     expect(() => parseRegistriesConf(table, "file")).toThrow(why);

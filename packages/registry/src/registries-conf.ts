@@ -206,10 +206,9 @@ function asStrings(
   key: string,
   invalid: (what: string) => OcidError,
 ): readonly string[] {
-  const wrong = items.find(item => typeof item !== "string");
-  if (wrong !== undefined)
-    throw invalid(`${key} should be a list of strings, found ${JSON.stringify(wrong).slice(0, 100)} in it`);
-  return items as readonly string[];
+  const wrong = items.findIndex(item => typeof item !== "string");
+  if (wrong === -1) return items as readonly string[];
+  throw invalid(`${key} should be a list of strings, found ${JSON.stringify(items[wrong])?.slice(0, 100)}`);
 }
 
 function asTables(value: unknown): readonly Record<string, unknown>[] {
