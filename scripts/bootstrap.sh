@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes a bare Debian machine ready: the packages of Debian that the project drives, then npm's, both only where
 # something is missing. Safe to run again and again; prints only what it changes. With --tests also the programs that
-# tests compare with, with --qemu those of the lane under qemu.
+# tests compare with, with --qemu those of the lane under qemu; with --npm nothing of Debian, which needs no root.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$here"
@@ -43,6 +43,7 @@ if [ "${1:-}" = --qemu ]; then
   need mmdebstrap mmdebstrap
   need mke2fs e2fsprogs
 fi
+[ "${1:-}" != --npm ] || missing=""
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 if [ -n "${missing# }" ]; then
   if [ "$(id -u)" != 0 ]; then

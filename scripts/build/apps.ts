@@ -11,12 +11,12 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { node, repository } from "../run.ts";
 import { bundle, bundleProgram } from "./bundle.ts";
 import { makeCodeCaches } from "./code-cache.ts";
 import { startText } from "./executable-main.ts";
-import { koffiBinary } from "./koffi-binary.ts";
+import { type BuildTarget, nativeTarget } from "./target.ts";
 import { bundleWorkerPrograms, bundleWorkers } from "./workers.ts";
 
 /** What each is run with, once, so that its code cache holds what most runs need. */
@@ -25,8 +25,13 @@ const apps: Readonly<Record<string, readonly string[]>> = {
   ocic: ["--root", "DIR/r", "--runroot", "DIR/rr", "--tls-verify=false", "pull", "IMAGE"],
 };
 
+/** Where the executable of a program for a machine is. */
+export function executablePath(name: string, { architecture, isNative }: BuildTarget): string {
+  return join(repository, "apps", name, "dist", isNative ? name : `${name}-${architecture}`);
+}
+
 /** Builds `apps/<name>/dist/<name>`, an executable with its own Node, and `<name>.js` for an installed Node. */
-export async function buildApps(): Promise<void> {
+export async function buildApps(target: BuildTarget = nativeTarget()): Promise<void> {
   const workers = await bundleWorkers();
   const workerPrograms = await bundleWorkerPrograms();
   for (const [name, args] of Object.entries(apps)) {
@@ -39,7 +44,7 @@ export async function buildApps(): Promise<void> {
     const files = staticFiles(name);
     copyStatic(files, dist);
     const programs = { main: await bundleProgram(entry, define), ...workerPrograms };
-    await writeExecutable(name, dist, { programs, files, args });
+    await writeExecutable(executablePath(name, target), { target, programs, files, args });
   }
 }
 
@@ -72,6 +77,7 @@ function bundleModule(entry: string, define: Readonly<Record<string, string>>): 
 }
 
 interface ExecutableParts {
+  readonly target: BuildTarget;
   /** Texts by name; `main` and those of its threads. */
   readonly programs: Readonly<Record<string, string>>;
   /** Paths by the name of the asset. */
@@ -80,37 +86,44 @@ interface ExecutableParts {
 }
 
 async function writeExecutable(
-  name: string,
-  dist: string,
-  { programs, files, args }: ExecutableParts,
+  executable: string,
+  { target, programs, files, args }: ExecutableParts,
 ): Promise<void> {
-  const koffi = koffiBinary();
-  const executable = join(dist, name);
+  const { koffi, isNative } = target;
+  const [dist, name] = [dirname(executable), basename(executable)];
   const stamp = join(dist, `.${name}.stamp`);
   const hash = createHash("sha256");
-  for (const part of [node, process.version, startText(""), args.join(" "), JSON.stringify(programs), koffi])
+  for (const part of [
+    target.node,
+    process.version,
+    startText("", isNative),
+    args.join(" "),
+    JSON.stringify(programs),
+    koffi,
+  ])
     hash.update(part);
   for (const [asset, path] of Object.entries(files)) hash.update(asset).update(readFileSync(path));
   const inputs = hash.digest("hex");
   if (existsSync(executable) && existsSync(stamp) && readFileSync(stamp, "utf8") === inputs) return;
 
-  const work = join(dist, ".sea");
+  const work = join(dist, `.${name}.sea`);
   mkdirSync(work, { recursive: true });
   const assets: Record<string, string> = { "koffi.node": koffi, ...files };
   const add = (asset: string, content: string | Uint8Array) => {
     assets[asset] = join(work, asset);
     writeFileSync(join(work, asset), content);
   };
-  const caches = await makeCodeCaches(programs, args);
+  const caches = isNative ? await makeCodeCaches(programs, args) : {};
   for (const [program, text] of Object.entries(programs)) {
     add(`${program}.text`, text);
-    add(`${program}.cache`, caches[program]!);
-    if (program !== "main") add(`${program}.cjs`, startText(program));
+    if (caches[program]) add(`${program}.cache`, caches[program]);
+    if (program !== "main") add(`${program}.cjs`, startText(program, isNative));
   }
-  writeFileSync(join(work, "start.cjs"), startText("main"));
+  writeFileSync(join(work, "start.cjs"), startText("main", isNative));
   const config = {
     main: join(work, "start.cjs"),
     output: join(work, name),
+    executable: target.node,
     disableExperimentalSEAWarning: true,
     execArgvExtension: "none",
     assets,

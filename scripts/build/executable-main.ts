@@ -1,13 +1,13 @@
 /**
  * The texts with which an executable, and each of its worker threads, begins: they start the program of that name that
- * lies in the assets, with what V8 had compiled of it when it was built. V8 compiles anew where that does not fit.
+ * lies in the assets, with what V8 had compiled of it when it was built, unless that was on another kind of machine. V8
+ * compiles anew where that does not fit.
  */
-export const startText = (name: string): string => `"use strict";
+export const startText = (name: string, hasCache: boolean): string => `"use strict";
 const { getRawAsset } = require("node:sea");
 const { Script, constants } = require("node:vm");
 const script = new Script(Buffer.from(getRawAsset("${name}.text")).latin1Slice(), {
-  filename: "${name}.js",
-  cachedData: new Uint8Array(getRawAsset("${name}.cache")),
+  filename: "${name}.js",${hasCache ? `\n  cachedData: new Uint8Array(getRawAsset("${name}.cache")),` : ""}
   importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
 });
 script.runInThisContext()(require, process.execPath);

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { bundleOptions } from "../build/bundle.ts";
+import { lockedIntegrity } from "../build/locked-integrity.ts";
 import { workers } from "../build/workers.ts";
 import { repository } from "../run.ts";
 
@@ -55,19 +56,11 @@ export function readPackage(folder: string): BundledPackage {
     name,
     version,
     license,
-    sha512: ours ? undefined : lockedSha512(name, version),
+    sha512: ours ? undefined : hexOf(lockedIntegrity(name, version)),
     licenseText: text && readFileSync(join(path, text), "utf8"),
   };
 }
 
-function lockedSha512(name: string, version: string): string {
-  const lock = readFileSync(join(repository, "pnpm-lock.yaml"), "utf8");
-  const key = `${name}@${version}`;
-  const start = [`\n  '${key}':\n`, `\n  ${key}:\n`]
-    .map(text => lock.indexOf(text))
-    .find(index => index >= 0);
-  const integrity =
-    start === undefined ? null : /integrity: sha512-([\w+/=]+)/.exec(lock.slice(start, start + 400));
-  if (!integrity) throw new Error(`pnpm-lock.yaml has no integrity of ${key}`);
-  return Buffer.from(integrity[1]!, "base64").toString("hex");
+function hexOf(integrity: string): string {
+  return Buffer.from(integrity.slice("sha512-".length), "base64").toString("hex");
 }

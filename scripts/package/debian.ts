@@ -14,6 +14,8 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { gzipSync } from "node:zlib";
+import { executablePath } from "../build/apps.ts";
+import { type BuildTarget, nativeTarget } from "../build/target.ts";
 import { repository } from "../run.ts";
 import { bundledPackages } from "./bundled-packages.ts";
 import { bashCompletion, fishCompletion, zshCompletion } from "./completions.ts";
@@ -25,21 +27,25 @@ import { thirdPartyNotices } from "./third-party-notices.ts";
 
 const architectures: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64" };
 
-/** Makes `ocid_<version>_<architecture>.deb` of the built executables in `directory`; returns its path. */
+/** Makes `ocid_<version>_<architecture>.deb` of the executables built for a machine, in `directory`; returns its path. */
 export async function buildDebianPackage(
   directory: string,
-  { compression = "zstd" }: { readonly compression?: "zstd" | "none" } = {},
+  {
+    target = nativeTarget(),
+    compression = "zstd",
+  }: { readonly target?: BuildTarget; readonly compression?: "zstd" | "none" } = {},
 ): Promise<string> {
   const version = JSON.parse(readFileSync(join(repository, "apps/ocid/package.json"), "utf8"))
     .version as string;
-  const architecture = architectures[process.arch];
-  if (architecture === undefined) throw new Error(`no Debian architecture for processor ${process.arch}`);
+  const architecture = architectures[target.architecture];
+  if (architecture === undefined)
+    throw new Error(`no Debian architecture for processor ${target.architecture}`);
   const tree = mkdtempSync(join(tmpdir(), "ocid-deb-"));
   try {
     chmodSync(tree, 0o755);
-    for (const [path, content] of Object.entries(await files())) put(join(tree, path), content);
+    for (const [path, content] of Object.entries(await files(target))) put(join(tree, path), content);
     for (const app of ["ocid", "ocic"])
-      put(join(tree, "usr/bin", app), { file: join(repository, "apps", app, "dist", app) }, 0o755);
+      put(join(tree, "usr/bin", app), { file: executablePath(app, target) }, 0o755);
     writeControl(tree, version, architecture);
     mkdirSync(directory, { recursive: true });
     const path = join(directory, `ocid_${version}_${architecture}.deb`);
@@ -66,7 +72,7 @@ export async function buildDebianPackage(
 type Content = string | Uint8Array | { readonly file: string };
 
 /** What the package holds beside the executables, by its path on the machine. */
-async function files(): Promise<Readonly<Record<string, Content>>> {
+async function files(target: BuildTarget): Promise<Readonly<Record<string, Content>>> {
   const packaging = (name: string): Content => ({ file: join(repository, "packaging", name) });
   const page = (text: string) => gzipSync(text, { level: 9 });
   const ocid = ocidSpec();
@@ -77,8 +83,8 @@ async function files(): Promise<Readonly<Record<string, Content>>> {
     "lib/systemd/system/ocid.service": packaging("ocid.service"),
     "usr/share/doc/ocid/copyright": packaging("copyright"),
     "usr/share/doc/ocid/third-party-licences.gz": page(thirdPartyNotices(packages)),
-    "usr/share/doc/ocid/ocid.cdx.json": await sbomOf("ocid"),
-    "usr/share/doc/ocid/ocic.cdx.json": await sbomOf("ocic"),
+    "usr/share/doc/ocid/ocid.cdx.json": await sbomOf("ocid", target),
+    "usr/share/doc/ocid/ocic.cdx.json": await sbomOf("ocic", target),
     "usr/share/doc/ocid/examples/10-ocid-bridge.conflist": packaging("10-ocid-bridge.conflist.example"),
     "usr/share/doc/ocid/ocid.schema.json": { file: join(repository, "docs/operate/ocid.schema.json") },
     "usr/share/man/man8/ocid.8.gz": page(

@@ -1,5 +1,6 @@
 import { defaultConfig, type Setting, settings } from "../../apps/ocid/src/config/config-schema.ts";
 import { environmentName } from "../../apps/ocid/src/config/load-config.ts";
+import { namedTables } from "../../apps/ocid/src/config/named-tables.ts";
 import { settingValue } from "../../apps/ocid/src/config/print-config.ts";
 import type { CommandSpec, OptionSpec } from "./program-spec.ts";
 
@@ -35,8 +36,15 @@ export function configPage(): string {
         ),
       ]),
     ]),
-    `.SH ${text("[runtimes.NAME]")}`,
-    text("A runtime handler by the name that a RuntimeClass gives: path, root, annotations."),
+    ...Object.entries(namedTables).flatMap(([table, { meaning, keys }]) => [
+      `.SH ${text(`[${table}.NAME]`)}`,
+      text(`${meaning}.`),
+      ...Object.entries(keys).flatMap(([key, known]) => [
+        ".TP",
+        `.B ${text(key)}`,
+        text(`${known.meaning}.`),
+      ]),
+    ]),
     ".SH SEE ALSO",
     ".BR ocid (8),",
     ".BR containers\\-registries.conf (5),",

@@ -2,22 +2,22 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { dirname, relative } from "node:path";
 import { Enums, Models, Serialize, Spec } from "@cyclonedx/cyclonedx-library";
-import { koffiBinary } from "../build/koffi-binary.ts";
-import { node, repository } from "../run.ts";
+import { type BuildTarget, nativeTarget } from "../build/target.ts";
+import { repository } from "../run.ts";
 import { type BundledPackage, bundledPackages, readPackage } from "./bundled-packages.ts";
 
 /**
  * What is in an executable, as a CycloneDX 1.6 document in JSON: packages with licences and the hashes of their
  * tarballs, Node and koffi's native half with the hashes of their files.
  */
-export async function sbomOf(app: string): Promise<string> {
+export async function sbomOf(app: string, target: BuildTarget = nativeTarget()): Promise<string> {
   const packages = await bundledPackages(app);
   const own = packages.find(({ name }) => name === app)!;
-  const koffi = koffiBinary();
+  const { koffi } = target;
   const components = [
     ...packages.filter(found => found !== own).map(libraryOf),
     withFile(libraryOf(readPackage(relative(repository, dirname(dirname(koffi))))), koffi),
-    withFile(nodeComponent(), node),
+    withFile(nodeComponent(), target.node),
   ];
   const component = libraryOf(own);
   component.type = Enums.ComponentType.Application;

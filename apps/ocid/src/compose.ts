@@ -3,7 +3,13 @@ import { join } from "node:path";
 import type { Logger } from "@ocid/base";
 import { openCni } from "@ocid/cni";
 import { pullServiceDefinition } from "@ocid/cri-api";
-import { type CriServer, type CriServerOptions, createCriServer, type Ports } from "@ocid/cri-server";
+import {
+  type CriServer,
+  type CriServerOptions,
+  createCriServer,
+  type Ports,
+  type Workload,
+} from "@ocid/cri-server";
 import { becomeSubreaper, launchNamespaceWorker, statFilesystem } from "@ocid/host";
 import { createArtifactStore } from "@ocid/image-copy";
 import { createLayerPool } from "@ocid/layer";
@@ -116,6 +122,8 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     logger,
     streaming: streamingOptions(config),
     cdiSpecDirs: config.runtime.cdi_spec_dirs,
+    hookDirs: () => effective.runtime.hooks_dir,
+    workloads: () => workloadsOf(effective),
     onContainerEnd: ({ oomKilled }) => {
       if (oomKilled) options.onOomKill?.();
     },
@@ -182,6 +190,14 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
 
 function runtimesOf({ runtimes }: Config): readonly (RuntimeConfig & { readonly name: string })[] {
   return Object.entries(runtimes).map(([name, runtime]) => ({ ...runtime, name }));
+}
+
+function workloadsOf({ workloads }: Config): readonly Workload[] {
+  return Object.values(workloads).map(workload => ({
+    activationAnnotation: workload.activation_annotation,
+    annotationPrefix: workload.annotation_prefix,
+    resources: workload.resources ?? {},
+  }));
 }
 
 function streamingOptions({ server }: Config): NonNullable<CriServerOptions["streaming"]> {

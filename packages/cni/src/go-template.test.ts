@@ -33,6 +33,10 @@ test.each([
   ["{{index .Routes 4}}", "there is nothing at index .Routes 4"],
   ["{{range .Routes}}{{.PodCIDR}}{{end}}", "a template has no .PodCIDR here"],
   ["{{$x}}", "a template has no $x here"],
+  ["{{.constructor}}", "a template has no .constructor here"],
+  ["{{toString}}", "line 1: not understood: {{toString}}"],
+  ['a\n{{if eq .PodCIDR "\0"}}x{{end}}', "line 2: not understood: {{eq .PodCIDR"],
+  ['{{"\\x41"}}', "line 1: not understood"],
 ])("%s is refused", (template, message) => {
   expect(() => fillTemplate(template, fields)).toThrow(message);
 });

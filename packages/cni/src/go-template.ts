@@ -116,12 +116,22 @@ const functions = { index: 2, len: 1, eq: 2, not: 1 } as const;
 
 function checked(expression: Expression, line: number): Expression {
   const [first = "", ...rest] = expression;
-  const operands = first in functions ? rest : expression;
-  const wanted = first in functions ? functions[first as keyof typeof functions] : 1;
-  const unknown = operands.find(word => !/^(\.\w*|\$\w*|"(?:[^"\\]|\\.)*"|\d+|true|false)$/.test(word));
+  const isCall = Object.hasOwn(functions, first);
+  const operands = isCall ? rest : expression;
+  const wanted = isCall ? functions[first as keyof typeof functions] : 1;
+  const unknown = operands.find(word => !isOperand(word));
   if (operands.length !== wanted || unknown !== undefined)
     throw invalid(line, `not understood: {{${expression.join(" ").slice(0, 100)}}}`);
   return expression;
+}
+
+function isOperand(word: string): boolean {
+  if (!word.startsWith('"')) return /^(\.\w*|\$\w*|\d+|true|false)$/.test(word);
+  try {
+    return typeof JSON.parse(word) === "string";
+  } catch {
+    return false;
+  }
 }
 
 interface Scope {
@@ -155,7 +165,7 @@ function inner(scope: Scope, names: readonly string[], item: string, at: number)
 
 function evaluate(expression: Expression, scope: Scope): TemplateValue {
   const [first = "", ...rest] = expression;
-  if (!(first in functions)) return operand(first, scope);
+  if (!Object.hasOwn(functions, first)) return operand(first, scope);
   const [a, b] = rest.map(word => operand(word, scope)) as [TemplateValue, TemplateValue];
   switch (first as keyof typeof functions) {
     case "eq":
@@ -181,7 +191,7 @@ function operand(word: string, scope: Scope): TemplateValue {
   if (word.startsWith('"')) return JSON.parse(word) as string;
   const value = word.startsWith("$")
     ? scope.variables.get(word)
-    : typeof scope.dot === "object" && !Array.isArray(scope.dot)
+    : typeof scope.dot === "object" && Object.hasOwn(scope.dot, word.slice(1)) && !Array.isArray(scope.dot)
       ? (scope.dot as TemplateFields)[word.slice(1)]
       : undefined;
   if (value === undefined) throw new OcidError("INVALID_ARGUMENT", `a template has no ${word} here`);

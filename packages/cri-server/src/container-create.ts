@@ -7,13 +7,12 @@ import {
   type CreateContainerRequest,
   CreateContainerRequestSchema,
 } from "@ocid/cri-api";
-import { applyCdi } from "./cdi/apply-cdi.ts";
-import { cdiNames } from "./cdi/cdi-names.ts";
 import { checkContainerConfig, refuseOtherNamespaces } from "./container-check.ts";
 import { pidNamespaceOf } from "./container-pid-namespace.ts";
 import { removeContainerParts } from "./container-remove.ts";
 import { declaredVolumes, prepareVolumes, releaseIdmapped } from "./container-volumes.ts";
 import type { Creation, Stage } from "./creations.ts";
+import { adjustForNode } from "./node-adjustments.ts";
 import {
   askAboutContainer,
   containerIsMade,
@@ -282,7 +281,7 @@ async function make(
       onDropped,
     },
   });
-  const asked = applyCdi(ordinary, context.cdi.edits(cdiNames(config)));
+  const asked = await adjustForNode(context, sandbox, container, ordinary);
   stage(`plugins that adjust ${id}`);
   const spec = await askAboutContainer(context, sandbox, container, asked);
   stage(`runtime ${handler?.name || "(default)"} create, root file system ${rootPath}`);

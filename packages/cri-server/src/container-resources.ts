@@ -6,6 +6,8 @@ import {
   LinuxContainerConfigSchema,
   LinuxContainerResourcesSchema,
 } from "@ocid/cri-api";
+import { mergeResources } from "@ocid/spec";
+import { pinnedCpu } from "./node-adjustments.ts";
 import { askToUpdate, tellOfContainer } from "./plugins/container-events.ts";
 import { noteLimits } from "./plugins/note-limits.ts";
 import type { CallOptions } from "./ports.ts";
@@ -31,19 +33,22 @@ export async function updateContainerResources(
         `container ${container.id.slice(0, 13)} is ${state.status}, so its limits cannot be changed`,
       );
     const cgroups = ports.node.cgroups();
-    const resources = runtimeResources(request.linux, {
+    const asked = runtimeResources(request.linux, {
       hugetlb: cgroups.hugetlb,
       swap: cgroups.swap,
       unified: cgroups.version === 2,
       onDropped: what => logger.info("dropped what this node cannot do", { container: container.id, what }),
     });
+    // What the kubelet's CPU manager says is not for pods that are pinned.
+    const cpu = pinnedCpu(context, records.getSandbox(container.sandboxId), container.config.metadata!.name);
+    const resources = cpu ? mergeResources(asked, { cpu }) : asked;
     const before = container.config.linux?.resources ?? create(LinuxContainerResourcesSchema);
     logLeft(context, container, request, before);
     const wanted = await askToUpdate(context, container, resources);
     await context.locks.run(`limits ${container.id}`, async () => {
       await ports.runtime.updateResources(container.id, wanted, options);
       // What plugins have set before must not show through.
-      if (wanted !== resources || container.resources) noteLimits(container, wanted);
+      if (wanted !== asked || container.resources) noteLimits(container, wanted);
     });
     const changed = Object.fromEntries(
       Object.entries(request.linux ?? {}).filter(

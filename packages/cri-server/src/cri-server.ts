@@ -15,6 +15,7 @@ import { ContainerEvents, tellEnd } from "./container-events.ts";
 import { Creations } from "./creations.ts";
 import { imageHandlers } from "./image-service.ts";
 import { instrument } from "./instrument.ts";
+import { HookRegistry } from "./oci-hooks/hook-registry.ts";
 import { type Overview, overview } from "./overview.ts";
 import { PluginBridge } from "./plugins/plugin-bridge.ts";
 import { startPlugins } from "./plugins/wishes.ts";
@@ -24,6 +25,7 @@ import { recover } from "./recover.ts";
 import { runtimeHandlers } from "./runtime-service.ts";
 import type { ServerContext } from "./server-context.ts";
 import { createStreamingBackend } from "./streaming-backend.ts";
+import type { Workload } from "./workloads.ts";
 
 export interface CriServerOptions {
   readonly ports: Ports;
@@ -36,6 +38,10 @@ export interface CriServerOptions {
   readonly streaming?: Omit<StreamingServerOptions, "logger">;
   /** Directories of CDI specifications, of which the later win. Default /etc/cdi and /var/run/cdi. */
   readonly cdiSpecDirs?: readonly string[];
+  /** Directories of hooks (oci-hooks(5)), of which the later win; asked at each container. Default: none. */
+  readonly hookDirs?: () => readonly string[];
+  /** Kinds of pods that are pinned to processors, of which the first that fits counts; asked at each container. Default: none. */
+  readonly workloads?: () => readonly Workload[];
   /** Called when a container has ended. */
   readonly onContainerEnd?: ((end: { readonly id: string; readonly oomKilled: boolean }) => void) | undefined;
   /** The program's own configuration, shown to whoever asks for the status with everything; no secrets in it. */
@@ -84,6 +90,8 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
     onContainerEnd: options.onContainerEnd ?? (() => {}),
     cdi: new CdiRegistry(options.cdiSpecDirs ?? ["/etc/cdi", "/var/run/cdi"]),
+    hooks: new HookRegistry(options.hookDirs ?? (() => [])),
+    workloads: options.workloads ?? (() => []),
     configuration: options.configuration ?? {},
     plugins: new PluginBridge(options.ports.plugins),
   };
@@ -115,6 +123,8 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
   return {
     async recover() {
       await recover(context);
+      for (const problem of await context.hooks.problems())
+        logger.error("no container is made while a hook's file cannot be used", { problem });
       await startPlugins(context);
       void followExits(context, events, ending.signal);
     },

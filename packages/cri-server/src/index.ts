@@ -4,3 +4,4 @@ export type { ContainerOverview, Overview, PodOverview, UsageOverview } from "./
 export type * from "./plugins/plugin-port.ts";
 export type * from "./ports.ts";
 export type { PodIdMappings } from "./runtime-config/user-namespace.ts";
+export { parseWorkloadResources, type Workload, type WorkloadResources } from "./workloads.ts";

@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { RuntimeSpec } from "@ocid/spec";
+import { pinnedCpu, withCpu } from "./node-adjustments.ts";
 import { pauseProgram } from "./pause-program.ts";
 import type { CallOptions } from "./ports.ts";
 import type { Sandbox } from "./records.ts";
@@ -61,7 +62,7 @@ export async function startPause(
     id,
     name: `k8s_POD_${sandbox.name}`,
     runtimeHandler: sandbox.handler,
-    spec,
+    spec: withCpu(spec, pinnedCpu(context, sandbox, "POD")),
     stdin: false,
     stdinOnce: false,
   };

@@ -2,9 +2,11 @@ import { randomBytes } from "node:crypto";
 import type { KeyedLock, Logger } from "@ocid/base";
 import type { CdiRegistry } from "./cdi/cdi-registry.ts";
 import type { Creations } from "./creations.ts";
+import type { HookRegistry } from "./oci-hooks/hook-registry.ts";
 import type { PluginBridge } from "./plugins/plugin-bridge.ts";
 import type { Ports } from "./ports.ts";
 import type { Records } from "./records.ts";
+import type { Workload } from "./workloads.ts";
 
 /** What every handler works with. */
 export interface ServerContext {
@@ -17,6 +19,8 @@ export interface ServerContext {
   readonly creations: Creations;
   readonly bootId: string;
   readonly cdi: CdiRegistry;
+  readonly hooks: HookRegistry;
+  readonly workloads: () => readonly Workload[];
   /** Told once of each container that has ended. */
   readonly onContainerEnd: (end: { readonly id: string; readonly oomKilled: boolean }) => void;
   /** Shown in the verbose status. */

@@ -123,6 +123,12 @@ describe("registries.conf", () => {
     ],
     [{ registries: {}, registry: [] }, /first and the second version/],
     [{ "short-name-mode": "sometimes" }, /short-name-mode/],
+    [
+      { "unqualified-search-registries": ["a.test", { toString: {} }] },
+      /unqualified-search-registries should/,
+    ],
+    [{ "credential-helpers": [1] }, /credential-helpers should be a list of strings, found 1$/],
+    [{ registries: { search: { registries: [[]] } } }, /registries\.search should be a list of strings/],
   ])("refuses %j", (table, why) => {
     expect(() => parseRegistriesConf(table, "file")).toThrow(why);
   });

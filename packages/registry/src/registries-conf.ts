@@ -102,7 +102,7 @@ export function parseRegistriesConf(
   if (isObject(old)) {
     if (table["registry"] !== undefined || table["unqualified-search-registries"] !== undefined)
       throw invalid("mixes the first and the second version of the format");
-    return fromVersionOne(old, base);
+    return fromVersionOne(old, base, invalid);
   }
   const entries = asTables(table["registry"]).map(entry => parseEntry(entry, invalid));
   const own = new Map<string, RegistryEntry>();
@@ -128,11 +128,13 @@ export function parseRegistriesConf(
   return {
     registries: [...base.registries.filter(entry => !own.has(entry.prefix)), ...own.values()],
     searchRegistries: Array.isArray(search)
-      ? search.map(item => trimLocation(String(item), invalid))
+      ? asStrings(search, "unqualified-search-registries", invalid).map(item => trimLocation(item, invalid))
       : base.searchRegistries,
     shortNameMode: (mode as RegistriesConf["shortNameMode"]) || base.shortNameMode,
     aliases,
-    credentialHelpers: Array.isArray(helpers) ? helpers.map(String) : base.credentialHelpers,
+    credentialHelpers: Array.isArray(helpers)
+      ? asStrings(helpers, "credential-helpers", invalid)
+      : base.credentialHelpers,
   };
 }
 
@@ -172,9 +174,15 @@ function parseEntry(entry: Record<string, unknown>, invalid: (what: string) => O
   };
 }
 
-function fromVersionOne(old: Record<string, unknown>, base: RegistriesConf): RegistriesConf {
+function fromVersionOne(
+  old: Record<string, unknown>,
+  base: RegistriesConf,
+  invalid: (what: string) => OcidError,
+): RegistriesConf {
   const list = (key: string) =>
-    isObject(old[key]) && Array.isArray(old[key]["registries"]) ? old[key]["registries"].map(String) : [];
+    isObject(old[key]) && Array.isArray(old[key]["registries"])
+      ? asStrings(old[key]["registries"], `registries.${key}`, invalid)
+      : [];
   const insecure = new Set(list("insecure"));
   const blocked = new Set(list("block"));
   const registries = [...new Set([...insecure, ...blocked])].map(name => ({
@@ -191,6 +199,16 @@ function trimLocation(text: string, invalid: (what: string) => OcidError): strin
   if (/^https?:\/\//.test(text))
     throw invalid(`${JSON.stringify(text)} should be written without http:// or https://`);
   return text.replace(/\/+$/, "");
+}
+
+function asStrings(
+  items: readonly unknown[],
+  key: string,
+  invalid: (what: string) => OcidError,
+): readonly string[] {
+  const wrong = items.findIndex(item => typeof item !== "string");
+  if (wrong === -1) return items as readonly string[];
+  throw invalid(`${key} should be a list of strings, found ${JSON.stringify(items[wrong])?.slice(0, 100)}`);
 }
 
 function asTables(value: unknown): readonly Record<string, unknown>[] {

@@ -145,6 +145,8 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
         "/usr/lib/cni",
         "--cdi-spec-dir",
         join(root, "cdi"),
+        "--hooks-dir",
+        join(root, "hooks"),
         "--nri-socket",
         join(root, "nri.sock"),
         "--nri-plugin-path",

@@ -18,7 +18,8 @@ export function checkConfig(config: Config): readonly { readonly key: string; re
     "nri.plugin_path": config.nri.plugin_path,
     "nri.plugin_config_path": config.nri.plugin_config_path,
   };
-  const problems = Object.entries(paths)
+  const hooks = config.runtime.hooks_dir.map(path => ["runtime.hooks_dir", path] as const);
+  const problems = [...Object.entries(paths), ...hooks]
     .filter(([, path]) => !isAbsolute(path))
     .map(([key, path]) => ({ key, message: `expected an absolute path, found ${JSON.stringify(path)}` }));
   if (!Object.hasOwn(config.runtimes, config.runtime.default)) {

@@ -1,3 +1,5 @@
+import type { WorkloadResources } from "@ocid/cri-server";
+
 /** One setting: where it stands in the file, its flag, what it means. The default is what `defaultConfig` says. */
 export interface Setting {
   /** `table.key` in the TOML file. */
@@ -98,6 +100,13 @@ export const settings = [
     type: "strings",
     flag: "cdi-spec-dir",
     meaning: "directories of CDI device specifications; of two with the same device the later counts",
+  },
+  {
+    key: "runtime.hooks_dir",
+    type: "strings",
+    reloads: true,
+    flag: "hooks-dir",
+    meaning: "directories of OCI hooks (*.json); of two files of the same name the later counts",
   },
   {
     key: "network.config_dir",
@@ -289,6 +298,14 @@ export interface RuntimeConfig {
   readonly conmon?: string;
 }
 
+export interface WorkloadConfig {
+  /** Pods that have this annotation are of the workload. */
+  readonly activation_annotation: string;
+  /** Of annotations that say other resources for one container; without it, none does. */
+  readonly annotation_prefix?: string;
+  readonly resources?: WorkloadResources;
+}
+
 export interface Config {
   readonly storage: { readonly root: string; readonly runroot: string; readonly imagestore: string };
   readonly scrub: { readonly interval_hours: number; readonly mib_per_second: number };
@@ -307,9 +324,12 @@ export interface Config {
     readonly conmon: string;
     readonly cgroup_driver: "cgroupfs" | "systemd";
     readonly cdi_spec_dirs: readonly string[];
+    readonly hooks_dir: readonly string[];
   };
   /** Runtime handlers by name, `[runtimes.NAME]`. */
   readonly runtimes: Readonly<Record<string, RuntimeConfig>>;
+  /** Kinds of pods that are pinned to processors, `[workloads.NAME]`. */
+  readonly workloads: Readonly<Record<string, WorkloadConfig>>;
   readonly network: {
     readonly config_dir: string;
     readonly plugin_dirs: readonly string[];
@@ -365,8 +385,10 @@ export const defaultConfig: Config = {
     conmon: "conmon",
     cgroup_driver: "cgroupfs",
     cdi_spec_dirs: ["/etc/cdi", "/var/run/cdi"],
+    hooks_dir: ["/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d"],
   },
   runtimes: { runc: { path: "runc" } },
+  workloads: {},
   network: {
     config_dir: "/etc/cni/net.d",
     plugin_dirs: ["/opt/cni/bin", "/usr/lib/cni"],

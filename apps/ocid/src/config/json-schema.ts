@@ -1,6 +1,7 @@
 import { defaultConfig, type Setting, settings } from "./config-schema.ts";
+import type { NamedTable } from "./named-table.ts";
+import { namedTables } from "./named-tables.ts";
 import { settingValue } from "./print-config.ts";
-import { runtimeKeys } from "./runtime-table.ts";
 
 /** The JSON Schema (2020-12) of the configuration file, for editors that check TOML with one. */
 export function configJsonSchema(): unknown {
@@ -22,21 +23,21 @@ export function configJsonSchema(): unknown {
           ),
         ]),
       ),
-      runtimes: {
-        type: "object",
-        description: "runtime handlers by name",
-        additionalProperties: {
-          ...table(
-            Object.fromEntries(
-              Object.entries(runtimeKeys).map(([key, setting]) => [
-                key,
-                { description: setting.meaning, ...typeSchema(setting.type, setting) },
-              ]),
-            ),
-          ),
-          required: ["path"],
-        },
-      },
+      ...Object.fromEntries(
+        Object.entries(namedTables).map(([name, { meaning, keys, required }]) => [
+          name,
+          {
+            type: "object",
+            description: meaning,
+            additionalProperties: {
+              ...table(
+                Object.fromEntries(Object.entries(keys).map(([key, known]) => [key, keySchema(known)])),
+              ),
+              required: [required],
+            },
+          },
+        ]),
+      ),
     }),
   };
 }
@@ -46,6 +47,13 @@ function settingSchema(setting: Setting): unknown {
     description: setting.meaning,
     default: settingValue(defaultConfig, setting.key),
     ...typeSchema(setting.type, setting),
+  };
+}
+
+function keySchema(key: NamedTable["keys"][string]): unknown {
+  return {
+    description: key.meaning,
+    ...(key.type === "table" ? key.schema : typeSchema(key.type, key)),
   };
 }
 

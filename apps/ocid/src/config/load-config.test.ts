@@ -91,6 +91,13 @@ describe("configuration", () => {
     ["[runtimes.x]\npath = '/x'\nroto = '/y'", /:3: runtimes\.x: unknown key roto \(did you mean root\?\)/],
     ["[runtimes.x]\nroot = '/x'", /:1: runtimes\.x: a runtime needs path/],
     ["[runtimes.x]\npath = 3", /:2: runtimes\.x: path: expected a string/],
+    ["[runtime]\nhooks_dir = ['/a', 'b']", /:2: runtime\.hooks_dir: expected an absolute path, found "b"/],
+    ["[workloads.x]\nresources = {}", /:1: workloads\.x: a workload needs activation_annotation/],
+    ["[workloads.x]\nactivation = 'a'", /:2: workloads\.x: unknown key activation/],
+    [
+      "[workloads.x]\nactivation_annotation = 'a'\nresources = { cpuset = '0-' }",
+      /:3: workloads\.x: resources\.cpuset should be a list of CPUs such as "0-1,4", found "0-"/,
+    ],
     ["[server]\nstream_tls_cert = '/c.pem'", /stream_tls_cert and server\.stream_tls_key belong together/],
     ["[server]\nstream_port = -1", /expected a whole number from 0 on, found -1/],
     [

@@ -4,8 +4,9 @@ import { type ConfigFile, readConfigFiles } from "./config-files.ts";
 import { type Config, defaultConfig, type Setting, settings } from "./config-schema.ts";
 import { fits, fromWords, isTable, wanted } from "./config-value.ts";
 import { keyLines } from "./key-positions.ts";
+import { tableProblems } from "./named-table.ts";
+import { type NamedTableName, namedTables } from "./named-tables.ts";
 import { nearestName } from "./nearest-name.ts";
-import { parseRuntime } from "./runtime-table.ts";
 
 /** Values of command line flags by their names. */
 export type Flags = Readonly<Record<string, string | readonly string[] | undefined>>;
@@ -25,7 +26,7 @@ export interface Problem {
 
 export interface LoadedConfig {
   readonly config: Config;
-  /** By `table.key`, or `runtimes.NAME`. */
+  /** By `table.key`, or by the name of a table such as `runtimes.NAME`. */
   readonly origins: ReadonlyMap<string, Origin>;
   readonly problems: readonly Problem[];
 }
@@ -137,12 +138,12 @@ async function applyFile(draft: Draft, file: ConfigFile): Promise<void> {
     draft.problems.push({ place: placeOf(origin(name)), message });
   for (const [table, entries] of Object.entries(file.tables)) {
     if (!isTable(entries)) complain(table, unknownSetting(table));
-    else if (table === "runtimes") {
+    else if (Object.hasOwn(namedTables, table)) {
       for (const [name, entry] of Object.entries(entries)) {
-        const { runtime, problems } = parseRuntime(entry);
-        for (const { key, message } of problems)
-          complain(`runtimes.${name}${key === "" ? "" : `.${key}`}`, `runtimes.${name}: ${message}`);
-        draft.set(`runtimes.${name}`, runtime, origin(`runtimes.${name}`));
+        const full = `${table}.${name}`;
+        for (const { key, message } of tableProblems(namedTables[table as NamedTableName], entry))
+          complain(key === "" ? full : `${full}.${key}`, `${full}: ${message}`);
+        draft.set(full, isTable(entry) ? entry : {}, origin(full));
       }
     } else {
       for (const [key, value] of Object.entries(entries)) {

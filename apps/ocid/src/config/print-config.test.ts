@@ -19,7 +19,7 @@ function file(text: string): string {
 describe("the printed configuration", () => {
   test("read again, is the same configuration", async () => {
     const config = file(
-      '[image]\npinned = ["a/b:1"]\n[log]\nlevel = "error"\n[runtimes."odd name"]\npath = "/x"\nannotations = ["a*"]\n',
+      '[image]\npinned = ["a/b:1"]\n[log]\nlevel = "error"\n[runtimes."odd name"]\npath = "/x"\nannotations = ["a*"]\n[workloads.w]\nactivation_annotation = "a"\nresources = { cpuset = "0" }\n',
     );
     const loaded = await loadConfig({ flags: { config, "stream-port": "7" } });
     const again = await loadConfig({ flags: { config: file(printConfig(loaded)) } });
@@ -72,9 +72,10 @@ test("changes are told apart by whether they need a restart", () => {
     ...defaultConfig,
     log: { level: "debug", format: "json" } as const,
     runtimes: { ...defaultConfig.runtimes, crun: { path: "crun" } },
+    workloads: { w: { activation_annotation: "a" } },
   };
   expect(changedSettings(defaultConfig, after)).toEqual({
-    reloads: ["log.level", "runtimes.crun"],
+    reloads: ["log.level", "runtimes.crun", "workloads.w"],
     needsRestart: ["log.format"],
   });
   expect(changedSettings(after, structuredClone(after))).toEqual({ reloads: [], needsRestart: [] });

@@ -1,6 +1,7 @@
 import { stringify } from "smol-toml";
 import { type Config, defaultConfig, type Setting, settings } from "./config-schema.ts";
 import { environmentName, type LoadedConfig, type Origin, placeOf } from "./load-config.ts";
+import { type NamedTableName, namedTableNames } from "./named-tables.ts";
 
 /**
  * The configuration as a TOML file that says the same again: each setting with its meaning, and where its value comes
@@ -12,12 +13,23 @@ export function printConfig({ config, origins }: Pick<LoadedConfig, "config" | "
     lines.push(`[${table}]`);
     for (const setting of group) lines.push(...settingLines(setting, config, origins.get(setting.key)));
     lines.push("");
-    if (table === "runtime") lines.push(...runtimeLines(config, origins));
+    if (table !== "runtime") continue;
+    lines.push(
+      ...namedLines("runtimes", "a runtime handler, by the name that a RuntimeClass gives", config, origins),
+    );
+    lines.push(
+      "# kinds of pods that are pinned to processors, each with a table [workloads.NAME]",
+      "[workloads]",
+      "",
+    );
+    lines.push(
+      ...namedLines("workloads", "containers of pods with this annotation are pinned", config, origins),
+    );
   }
   return lines.join("\n");
 }
 
-/** The effective values by `table.key` and `runtimes.NAME`, each with its origin, for programs. */
+/** The effective values by `table.key` and names of tables such as `runtimes.NAME`, each with its origin, for programs. */
 export function configAsJson({ config, origins }: Pick<LoadedConfig, "config" | "origins">): unknown {
   const origin = (name: string) => origins.get(name) ?? { kind: "default" };
   return Object.fromEntries([
@@ -25,10 +37,12 @@ export function configAsJson({ config, origins }: Pick<LoadedConfig, "config" | 
       key,
       { value: settingValue(config, key), origin: origin(key) },
     ]),
-    ...Object.entries(config.runtimes).map(([name, value]) => [
-      `runtimes.${name}`,
-      { value, origin: origin(`runtimes.${name}`) },
-    ]),
+    ...namedTableNames.flatMap(table =>
+      Object.entries(config[table]).map(([name, value]) => [
+        `${table}.${name}`,
+        { value, origin: origin(`${table}.${name}`) },
+      ]),
+    ),
   ]);
 }
 
@@ -62,13 +76,18 @@ function flagOf({ flag }: Setting): string {
   return flag === undefined ? "" : `, --${flag}`;
 }
 
-function runtimeLines(config: Config, origins: ReadonlyMap<string, Origin>): string[] {
-  return Object.entries(config.runtimes).flatMap(([name, runtime]) => {
-    const origin = origins.get(`runtimes.${name}`);
+function namedLines(
+  table: NamedTableName,
+  meaning: string,
+  config: Config,
+  origins: ReadonlyMap<string, Origin>,
+): string[] {
+  return Object.entries(config[table]).flatMap(([name, entry]) => {
+    const origin = origins.get(`${table}.${name}`);
     return [
-      `# a runtime handler, by the name that a RuntimeClass gives`,
+      `# ${meaning}`,
       ...(origin ? [`# from ${placeOf(origin)}`] : []),
-      stringify({ runtimes: { [name]: runtime } }).trim(),
+      stringify({ [table]: { [name]: entry } }).trim(),
       "",
     ];
   });

@@ -1,4 +1,5 @@
-import type { LinuxContainerResources } from "@ocid/cri-api";
+import { create } from "@bufbuild/protobuf";
+import { type LinuxContainerResources, LinuxContainerResourcesSchema } from "@ocid/cri-api";
 import { mergeResources, type RuntimeResources } from "@ocid/spec";
 import type { Container } from "../records.ts";
 
@@ -7,10 +8,10 @@ export function noteLimits(container: Container, resources: RuntimeResources): v
   container.resources = mergeResources(container.resources ?? {}, resources);
 }
 
-/** The limits that a container's status shows: those that were asked for, but for what plugins have changed. */
+/** The limits that a container's status shows: those that were asked for, but for what its workload and plugins have changed. */
 export function shownLimits({ config, resources }: Container): LinuxContainerResources | undefined {
-  const asked = config.linux?.resources;
-  if (!asked || !resources) return asked;
+  if (!resources) return config.linux?.resources;
+  const asked = config.linux?.resources ?? create(LinuxContainerResourcesSchema);
   const { cpu, memory, hugepageLimits, unified } = resources;
   return {
     ...asked,

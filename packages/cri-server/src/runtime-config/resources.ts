@@ -11,6 +11,9 @@ export interface ResourceSupport {
   readonly onDropped: (what: string) => void;
 }
 
+/** CPUs, or memory nodes, as the kernel's cpusets list them, such as `0-1,4`; none is empty. */
+export const cpuList: RegExp = /^(\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*)?$/;
+
 /** The CRI's limits as the runtime-spec's. Zero means that nothing is asked for. */
 export function runtimeResources(
   request: LinuxContainerResources | undefined,
@@ -74,8 +77,7 @@ function checkResources(request: LinuxContainerResources): void {
       `memory_swap_limit_in_bytes ${swap} is memory and swap together, and less than memory_limit_in_bytes ${memory}`,
     );
   for (const field of ["cpusetCpus", "cpusetMems"] as const)
-    if (!/^(\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*)?$/.test(request[field]))
-      throw wrong(field, request[field]);
+    if (!cpuList.test(request[field])) throw wrong(field, request[field]);
   for (const { pageSize } of request.hugepageLimits)
     if (!/^[1-9]\d{0,9}(KB|MB|GB)$/.test(pageSize)) throw wrong("hugepage_limits.page_size", pageSize);
   for (const [file, value] of Object.entries(request.unified))
