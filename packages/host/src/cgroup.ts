@@ -7,7 +7,7 @@ import { killCgroup, thawCgroup } from "./cgroup-kill.ts";
 import { type CgroupLayout, detectCgroups } from "./cgroup-layout.ts";
 import { type CgroupPressure, readCgroupPressure } from "./cgroup-pressure.ts";
 import { type CgroupResources, planResources } from "./cgroup-resources.ts";
-import { type CgroupUsage, readCgroupUsage, readOomKills } from "./cgroup-usage.ts";
+import { type CgroupUsage, type CgroupUsagePart, readCgroupUsage, readOomKills } from "./cgroup-usage.ts";
 import { errnoOf, systemErrorOf } from "./errno.ts";
 import { watchOomKills } from "./oom-watch.ts";
 
@@ -30,7 +30,8 @@ export interface Cgroup {
   thaw(): void;
   /** Removes it and those below from every hierarchy; processes must have gone. What is gone already is no error. */
   remove(): Promise<void>;
-  usage(): CgroupUsage;
+  /** `parts`: what is told beyond CPU, memory and swap. Default: all. */
+  usage(parts?: readonly CgroupUsagePart[]): CgroupUsage;
   pressure(): CgroupPressure;
   /** How often the kernel has killed a process in it for want of memory; on version 2 those below count too. */
   oomKills(): bigint;
@@ -82,7 +83,7 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
     async remove() {
       for (const directory of everywhere) await removeCgroupTree(directory);
     },
-    usage: () => readCgroupUsage(cgroup, layout),
+    usage: parts => readCgroupUsage(cgroup, layout, parts),
     pressure: () => readCgroupPressure(cgroup),
     oomKills: () => readOomKills(cgroup, layout),
     watchOom: onKill => watchOomKills(cgroup, layout, onKill),

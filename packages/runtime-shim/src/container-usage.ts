@@ -4,6 +4,7 @@ import {
   type CgroupDetails,
   type CgroupPressure,
   type CgroupUsage,
+  type CgroupUsagePart,
   type DeviceIo,
   type ProcessUsage,
   readCgroupDetails,
@@ -42,8 +43,8 @@ interface CpuRate {
 export class UsageReader {
   readonly #rates = new Map<string, CpuRate>();
 
-  read(id: string, cgroup: Cgroup): ContainerUsage {
-    const usage = cgroup.usage();
+  read(id: string, cgroup: Cgroup, parts?: readonly CgroupUsagePart[]): ContainerUsage {
+    const usage = cgroup.usage(parts);
     const nanoCores = this.#rate(id, usage);
     return {
       ...usage,

@@ -11,6 +11,7 @@ import {
 } from "@ocid/base";
 import {
   type Cgroup,
+  type CgroupUsagePart,
   findExecutable,
   isRunning,
   minOomScoreAdj,
@@ -374,9 +375,12 @@ export class RuntimeShim implements AsyncDisposable {
     );
   }
 
-  /** What it uses; FAILED_PRECONDITION when it has ended. */
-  async usage(id: string): Promise<ContainerUsage> {
-    return this.#usages.read(id, this.#liveCgroup(id));
+  /** CPU, memory and swap that it uses, and what else is asked for (default: all); FAILED_PRECONDITION when it has ended. */
+  async usage(
+    id: string,
+    { parts }: { readonly parts?: readonly CgroupUsagePart[] } = {},
+  ): Promise<ContainerUsage> {
+    return this.#usages.read(id, this.#liveCgroup(id), parts);
   }
 
   /** What monitoring wants of it; FAILED_PRECONDITION when it has ended. */
