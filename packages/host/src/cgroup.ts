@@ -54,11 +54,11 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
   const directories = mountpoints.map(mountpoint => join(mountpoint, clean));
   // Runtimes make it in the hierarchies without controllers too: what is to go has to go from all.
   const everywhere = layout.hierarchies.map(mountpoint => join(mountpoint, clean));
-  const directoryOf = (controller: string) => {
-    const mountpoint =
-      layout.controllers.get(controller) ?? (layout.version === 2 ? layout.unified : undefined);
-    return mountpoint === undefined ? undefined : join(mountpoint, clean);
-  };
+  const byController = new Map(
+    [...layout.controllers].map(([name, mountpoint]) => [name, join(mountpoint, clean)]),
+  );
+  const directoryOf = (controller: string) =>
+    byController.get(controller) ?? (layout.version === 2 ? directories[0] : undefined);
   const cgroup: Cgroup = {
     path: clean,
     directories,
@@ -93,7 +93,7 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
     },
     read(controller, file) {
       const directory = directoryOf(controller);
-      return directory === undefined ? undefined : tryRead(join(directory, file));
+      return directory === undefined ? undefined : tryRead(`${directory}/${file}`);
     },
     write(controller, file, text) {
       const directory = directoryOf(controller);
