@@ -1,4 +1,9 @@
-/** Results in the order of the items, of which `ahead` are worked on at once; stops when nobody asks for more. */
+import { setImmediate as turn } from "node:timers/promises";
+
+/**
+ * Results in the order of the items, of which `ahead` are worked on at once; stops when nobody asks for more. Others
+ * get their turn in between, also when the work waits for nothing.
+ */
 export async function* mapAhead<T, R>(
   items: Iterable<T>,
   ahead: number,
@@ -15,8 +20,10 @@ export async function* mapAhead<T, R>(
     running.push(result);
   };
   for (let count = 0; count < ahead; count++) begin();
+  let done = 0;
   for (let result = running.shift(); result; result = running.shift()) {
     const value = await result;
+    if (++done % ahead === 0) await turn();
     begin();
     yield value;
   }

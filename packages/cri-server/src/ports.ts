@@ -3,7 +3,12 @@ import type { ImageConfig, RuntimeProcess, RuntimeResources, RuntimeSpec } from 
 import type { SessionStreams } from "@ocid/streaming";
 import type { PluginPort } from "./plugins/plugin-port.ts";
 import type { PodIdMappings } from "./runtime-config/user-namespace.ts";
-import type { ContainerMeasurements, ContainerUsage, NetworkInterfaceUsage } from "./usage-port.ts";
+import type {
+  ContainerMeasurements,
+  ContainerUsage,
+  NetworkInterfaceUsage,
+  UsagePart,
+} from "./usage-port.ts";
 
 export type * from "./usage-port.ts";
 
@@ -209,8 +214,11 @@ export interface RuntimePort {
   attach(id: string, streams: SessionStreams, options?: CallOptions): Promise<void>;
   reopenLog(id: string, options?: CallOptions): Promise<void>;
   updateResources(id: string, resources: RuntimeResources, options?: CallOptions): Promise<void>;
-  /** FAILED_PRECONDITION when it has ended. */
-  usage(id: string, options?: CallOptions): Promise<ContainerUsage>;
+  /** FAILED_PRECONDITION when it has ended. `parts`: what is told beyond CPU, memory, swap and pressure; default: all. */
+  usage(
+    id: string,
+    options?: CallOptions & { readonly parts?: readonly UsagePart[] },
+  ): Promise<ContainerUsage>;
   /** FAILED_PRECONDITION when it has ended. */
   measure(id: string, options?: CallOptions): Promise<ContainerMeasurements>;
   /** The process environment, user and so on that the container was created with, to base an exec on. */

@@ -32,7 +32,7 @@ import { runSandbox } from "./sandbox-run.ts";
 import { listedSandboxes, listSandboxes, podSandboxStatus, sandboxMessage } from "./sandbox-status.ts";
 import { removeSandbox, stopSandbox } from "./sandbox-stop.ts";
 import type { ServerContext } from "./server-context.ts";
-import { containerStats, listContainerStats } from "./stats/container-stats.ts";
+import { containerStatsList, listContainerStats, lookAt } from "./stats/container-stats.ts";
 import { listPodSandboxStats, podSandboxStats } from "./stats/sandbox-stats.ts";
 import { issueAttach, issueExec, issuePortForward } from "./streaming-requests.ts";
 
@@ -185,10 +185,11 @@ export function runtimeHandlers(
     getContainerEvents: (_, { signal }) => events.listen(signal),
 
     async containerStats(request) {
-      return { stats: await containerStats(context, records.getContainer(request.containerId)) };
+      const { stats } = await lookAt(context, records.getContainer(request.containerId));
+      return { stats };
     },
     async listContainerStats(request) {
-      return { stats: await Array.fromAsync(listContainerStats(context, request.filter)) };
+      return await containerStatsList(context, request.filter);
     },
     async *streamContainerStats(request) {
       const all = listContainerStats(context, request.filter);

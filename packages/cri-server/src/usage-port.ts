@@ -29,12 +29,15 @@ export interface ContainerUsage {
   readonly swapUsageBytes?: bigint;
   readonly swapAvailableBytes?: bigint;
   /** Tasks: threads count each. */
-  readonly pids: bigint;
+  readonly pids?: bigint;
   readonly pidsLimit?: bigint;
   /** Traffic with block devices, all together. */
   readonly io?: { readonly readBytes: bigint; readonly writeBytes: bigint };
   readonly pressure: { readonly cpu?: Pressure; readonly memory?: Pressure; readonly io?: Pressure };
 }
+
+/** What is told of usage only where it is asked for, because it takes further looks: `pids`, and `io`. */
+export type UsagePart = "tasks" | "traffic";
 
 /** What monitoring wants of a container beyond its usage; a limit of 0 is none. */
 export interface ContainerMeasurements {

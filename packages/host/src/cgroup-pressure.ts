@@ -25,7 +25,10 @@ export interface CgroupPressure {
 export function readCgroupPressure(cgroup: Pick<Cgroup, "readUnified">): CgroupPressure {
   const result: { -readonly [K in keyof CgroupPressure]: CgroupPressure[K] } = {};
   for (const resource of ["cpu", "memory", "io"] as const) {
-    const pressure = parsePressure(cgroup.readUnified(`${resource}.pressure`) ?? "");
+    const text = cgroup.readUnified(`${resource}.pressure`);
+    // The kernel has all three files or none of them.
+    if (text === undefined) break;
+    const pressure = parsePressure(text);
     if (pressure) result[resource] = pressure;
   }
   return result;

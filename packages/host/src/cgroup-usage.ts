@@ -17,10 +17,14 @@ export interface CgroupUsage {
   readonly memoryMajorPageFaults: bigint;
   readonly swapUsageBytes?: bigint;
   readonly swapAvailableBytes?: bigint;
-  readonly pids: bigint;
+  /** Tasks: threads count each. */
+  readonly pids?: bigint;
   readonly pidsLimit?: bigint;
   readonly io?: CgroupIo;
 }
+
+/** What is more than CPU, memory and swap: tasks, and traffic with block devices; each is two more files to read. */
+export type CgroupUsagePart = "tasks" | "traffic";
 
 /** Traffic with block devices, all devices together. */
 export interface CgroupIo {
@@ -30,14 +34,19 @@ export interface CgroupIo {
   readonly writes: bigint;
 }
 
-/** CPU, memory, swap, processes and block devices of a cgroup and all below it. */
+/** CPU, memory and swap of a cgroup and all below it, and the parts that are asked for (default: all). */
 export function readCgroupUsage(
   cgroup: Pick<Cgroup, "read">,
   layout: CgroupLayout = detectCgroups(),
+  parts: readonly CgroupUsagePart[] = ["tasks", "traffic"],
 ): CgroupUsage {
   const usage = layout.version === 2 ? usageOfV2(cgroup) : usageOfV1(cgroup);
-  const io = ioOf(cgroup, layout);
-  return io === undefined ? usage : { ...usage, io };
+  const io = parts.includes("traffic") ? ioOf(cgroup, layout) : undefined;
+  return {
+    ...usage,
+    ...(parts.includes("tasks") ? tasksOf(cgroup) : {}),
+    ...(io === undefined ? {} : { io }),
+  };
 }
 
 /**
@@ -63,8 +72,6 @@ function usageOfV2(cgroup: Pick<Cgroup, "read">): CgroupUsage {
     majorFaults: memory("pgmajfault") ?? 0n,
     swap,
     swapLimit,
-    pids: number(cgroup.read("pids", "pids.current")) ?? 0n,
-    pidsLimit: number(cgroup.read("pids", "pids.max")),
   });
 }
 
@@ -88,9 +95,15 @@ function usageOfV1(cgroup: Pick<Cgroup, "read">): CgroupUsage {
       limited && swapLimit !== undefined && swapLimit < unlimited
         ? atLeastZero(swapLimit - limit)
         : undefined,
-    pids: number(cgroup.read("pids", "pids.current")) ?? 0n,
-    pidsLimit: number(cgroup.read("pids", "pids.max")),
   });
+}
+
+function tasksOf(cgroup: Pick<Cgroup, "read">): Pick<CgroupUsage, "pids" | "pidsLimit"> {
+  const limit = number(cgroup.read("pids", "pids.max"));
+  return {
+    pids: number(cgroup.read("pids", "pids.current")) ?? 0n,
+    ...(limit === undefined ? {} : { pidsLimit: limit }),
+  };
 }
 
 /** All devices together. */
@@ -107,8 +120,8 @@ function ioOf(cgroup: Pick<Cgroup, "read">, layout: CgroupLayout): CgroupIo | un
 }
 
 function complete(
-  raw: Record<"cpuUsageNs" | "usage" | "inactiveFile" | "rss" | "faults" | "majorFaults" | "pids", bigint> &
-    Record<"limit" | "swap" | "swapLimit" | "pidsLimit", bigint | undefined>,
+  raw: Record<"cpuUsageNs" | "usage" | "inactiveFile" | "rss" | "faults" | "majorFaults", bigint> &
+    Record<"limit" | "swap" | "swapLimit", bigint | undefined>,
 ): CgroupUsage {
   const workingSet = atLeastZero(raw.usage - raw.inactiveFile);
   return {
@@ -124,8 +137,6 @@ function complete(
     ...(raw.swap === undefined || raw.swapLimit === undefined
       ? {}
       : { swapAvailableBytes: atLeastZero(raw.swapLimit - raw.swap) }),
-    pids: raw.pids,
-    ...(raw.pidsLimit === undefined ? {} : { pidsLimit: raw.pidsLimit }),
   };
 }
 

@@ -85,6 +85,9 @@ describe("a cgroup of version 2", () => {
       pidsLimit: 100n,
       io: { readBytes: 101n, writeBytes: 202n, reads: 4n, writes: 6n },
     });
+    expect(cgroup.usage([])).not.toHaveProperty("io");
+    expect(cgroup.usage([])).not.toHaveProperty("pids");
+    expect(cgroup.usage(["tasks"])).toMatchObject({ memoryUsageBytes: 5000n, pids: 2n, pidsLimit: 100n });
     expect(cgroup.oomKills()).toBe(3n);
     expect(cgroup.pressure()).toEqual({
       cpu: {

@@ -3,10 +3,14 @@ export function number(text: string | undefined): bigint | undefined {
   return text !== undefined && /^\d+\s*$/.test(text) ? BigInt(text.trim()) : undefined;
 }
 
-/** Reader of a file of lines `key value`. */
-export function keyed(text: string | undefined): (key: string) => bigint | undefined {
-  const values = new Map((text ?? "").split("\n").map(line => line.split(" ") as [string, string]));
-  return key => number(values.get(key));
+/** Reader of a file of lines `key value`; looks for what it is asked, for such files have many lines. */
+export function keyed(text = ""): (key: string) => bigint | undefined {
+  return key => {
+    const before = text.startsWith(`${key} `) ? 0 : text.indexOf(`\n${key} `) + 1 || -1;
+    if (before === -1) return undefined;
+    const end = text.indexOf("\n", before);
+    return number(text.slice(before + key.length + 1, end === -1 ? undefined : end));
+  };
 }
 
 /** Above this a limit of version 1 means none: the largest multiple of a page. */

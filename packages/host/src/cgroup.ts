@@ -7,7 +7,7 @@ import { killCgroup, thawCgroup } from "./cgroup-kill.ts";
 import { type CgroupLayout, detectCgroups } from "./cgroup-layout.ts";
 import { type CgroupPressure, readCgroupPressure } from "./cgroup-pressure.ts";
 import { type CgroupResources, planResources } from "./cgroup-resources.ts";
-import { type CgroupUsage, readCgroupUsage, readOomKills } from "./cgroup-usage.ts";
+import { type CgroupUsage, type CgroupUsagePart, readCgroupUsage, readOomKills } from "./cgroup-usage.ts";
 import { errnoOf, systemErrorOf } from "./errno.ts";
 import { watchOomKills } from "./oom-watch.ts";
 
@@ -30,7 +30,8 @@ export interface Cgroup {
   thaw(): void;
   /** Removes it and those below from every hierarchy; processes must have gone. What is gone already is no error. */
   remove(): Promise<void>;
-  usage(): CgroupUsage;
+  /** `parts`: what is told beyond CPU, memory and swap. Default: all. */
+  usage(parts?: readonly CgroupUsagePart[]): CgroupUsage;
   pressure(): CgroupPressure;
   /** How often the kernel has killed a process in it for want of memory; on version 2 those below count too. */
   oomKills(): bigint;
@@ -53,11 +54,11 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
   const directories = mountpoints.map(mountpoint => join(mountpoint, clean));
   // Runtimes make it in the hierarchies without controllers too: what is to go has to go from all.
   const everywhere = layout.hierarchies.map(mountpoint => join(mountpoint, clean));
-  const directoryOf = (controller: string) => {
-    const mountpoint =
-      layout.controllers.get(controller) ?? (layout.version === 2 ? layout.unified : undefined);
-    return mountpoint === undefined ? undefined : join(mountpoint, clean);
-  };
+  const byController = new Map(
+    [...layout.controllers].map(([name, mountpoint]) => [name, join(mountpoint, clean)]),
+  );
+  const directoryOf = (controller: string) =>
+    byController.get(controller) ?? (layout.version === 2 ? directories[0] : undefined);
   const cgroup: Cgroup = {
     path: clean,
     directories,
@@ -82,7 +83,7 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
     async remove() {
       for (const directory of everywhere) await removeCgroupTree(directory);
     },
-    usage: () => readCgroupUsage(cgroup, layout),
+    usage: parts => readCgroupUsage(cgroup, layout, parts),
     pressure: () => readCgroupPressure(cgroup),
     oomKills: () => readOomKills(cgroup, layout),
     watchOom: onKill => watchOomKills(cgroup, layout, onKill),
@@ -92,7 +93,7 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
     },
     read(controller, file) {
       const directory = directoryOf(controller);
-      return directory === undefined ? undefined : tryRead(join(directory, file));
+      return directory === undefined ? undefined : tryRead(`${directory}/${file}`);
     },
     write(controller, file, text) {
       const directory = directoryOf(controller);

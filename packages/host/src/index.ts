@@ -11,7 +11,13 @@ export {
   readCgroupPressure,
 } from "./cgroup-pressure.ts";
 export type { CgroupResources } from "./cgroup-resources.ts";
-export { type CgroupIo, type CgroupUsage, readCgroupUsage, readOomKills } from "./cgroup-usage.ts";
+export {
+  type CgroupIo,
+  type CgroupUsage,
+  type CgroupUsagePart,
+  readCgroupUsage,
+  readOomKills,
+} from "./cgroup-usage.ts";
 export { withoutMountsBelow } from "./clone-tree.ts";
 export { provideEmbedded, provideKoffi } from "./embedded.ts";
 export { errnoOf, systemError } from "./errno.ts";

@@ -5,6 +5,7 @@ import {
   type CgroupDetails,
   type CgroupPressure,
   type CgroupUsage,
+  type CgroupUsagePart,
   type DeviceIo,
   type ProcessUsage,
   readCgroupDetails,
@@ -53,8 +54,8 @@ export class UsageReader {
   }
 
   /** FAILED_PRECONDITION when the container has ended. */
-  read(id: string): ContainerUsage {
-    return this.#read(id, this.#liveCgroup(id));
+  read(id: string, parts?: readonly CgroupUsagePart[]): ContainerUsage {
+    return this.#read(id, this.#liveCgroup(id), parts);
   }
 
   /** FAILED_PRECONDITION when the container has ended. */
@@ -88,8 +89,8 @@ export class UsageReader {
     return cgroup;
   }
 
-  #read(id: string, cgroup: Cgroup): ContainerUsage {
-    const usage = cgroup.usage();
+  #read(id: string, cgroup: Cgroup, parts?: readonly CgroupUsagePart[]): ContainerUsage {
+    const usage = cgroup.usage(parts);
     const nanoCores = this.#rate(id, usage);
     return {
       ...usage,

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { KeyedLock, type Logger, OcidError, type Operation, silentLogger, traced } from "@ocid/base";
+import type { CgroupUsagePart } from "@ocid/host";
 import type { RuntimeProcess, RuntimeResources, RuntimeSpec } from "@ocid/spec";
 import { attach } from "./attach.ts";
 import { type CheckpointRequest, checkpoint } from "./checkpoint.ts";
@@ -228,9 +229,12 @@ export class RuntimeShim implements AsyncDisposable {
     await updateResources(this.#files, runtime, id, resources, options);
   }
 
-  /** What it uses; FAILED_PRECONDITION when it has ended. */
-  async usage(id: string): Promise<ContainerUsage> {
-    return this.#usages.read(id);
+  /** CPU, memory and swap that it uses, and what else is asked for (default: all); FAILED_PRECONDITION when it has ended. */
+  async usage(
+    id: string,
+    { parts }: { readonly parts?: readonly CgroupUsagePart[] } = {},
+  ): Promise<ContainerUsage> {
+    return this.#usages.read(id, parts);
   }
 
   /** What monitoring wants of it; FAILED_PRECONDITION when it has ended. */

@@ -5,12 +5,19 @@ import type {
   PodSandboxStatsSchema,
 } from "@ocid/cri-api";
 import { mapAhead } from "../ahead.ts";
-import type { ContainerUsage, NetworkInterfaceUsage } from "../ports.ts";
+import type { ContainerUsage, NetworkInterfaceUsage, UsagePart } from "../ports.ts";
 import type { Sandbox } from "../records.ts";
 import { cgroupDirectory } from "../runtime-config/cgroup-path.ts";
 import { labelsMatch } from "../sandbox-status.ts";
 import { nowNs, type ServerContext } from "../server-context.ts";
-import { containerStats, isRunning, looksAtOnce, unlessGone, usageOf } from "./container-stats.ts";
+import {
+  type ContainerLook,
+  isRunning,
+  lookAt,
+  looksAtOnce,
+  unlessGone,
+  usageOf,
+} from "./container-stats.ts";
 import { usageMessages } from "./usage-message.ts";
 
 type PodStats = MessageInitShape<typeof PodSandboxStatsSchema>;
@@ -18,18 +25,10 @@ type PodStats = MessageInitShape<typeof PodSandboxStatsSchema>;
 /** What a pod uses: its cgroup, or its containers together where it has none of its own; and its network. */
 export async function podSandboxStats(context: ServerContext, sandbox: Sandbox): Promise<PodStats> {
   const { config } = sandbox;
-  const containers = await Promise.all(
-    context.records
-      .containersOf(sandbox.id)
-      .filter(isRunning)
-      .map(async container => {
-        const usage = await usageOf(context, container.id);
-        return { usage, stats: await unlessGone(containerStats(context, container, usage)) };
-      }),
-  );
-  const pause = sandbox.pauseId === undefined ? undefined : await usageOf(context, sandbox.pauseId);
-  const usages = [...containers.map(({ usage }) => usage), pause].filter(usage => usage !== undefined);
-  const usage = await podUsage(context, sandbox, usages);
+  const running = context.records.containersOf(sandbox.id).filter(isRunning);
+  const found = await Promise.all(running.map(container => unlessGone(lookAt(context, container))));
+  const containers = found.filter(look => look !== undefined);
+  const usage = await podUsage(context, sandbox, containers);
   const { cpu, memory, io } = usageMessages(usage);
   return {
     attributes: {
@@ -43,8 +42,8 @@ export async function podSandboxStats(context: ServerContext, sandbox: Sandbox):
       memory,
       ...(io ? { io } : {}),
       network: networkMessage(await interfacesOf(context, sandbox)),
-      process: { timestamp: usage.timestampNs, processCount: { value: usage.pids } },
-      containers: containers.map(({ stats }) => stats).filter(stats => stats !== undefined),
+      process: { timestamp: usage.timestampNs, processCount: { value: usage.pids ?? 0n } },
+      containers: containers.map(({ stats }) => stats),
     },
   };
 }
@@ -78,14 +77,20 @@ export async function interfacesOf(
 }
 
 async function podUsage(
-  { ports }: ServerContext,
+  context: ServerContext,
   sandbox: Sandbox,
-  containers: readonly ContainerUsage[],
+  containers: readonly ContainerLook[],
 ): Promise<ContainerUsage> {
+  const { ports } = context;
   const hasCgroup = sandbox.ownsCgroup || (sandbox.config.linux?.cgroupParent ?? "") !== "";
   const directory = cgroupDirectory(ports.node.cgroups().driver, sandbox.cgroupParent);
   const own = hasCgroup ? await ports.node.cgroupUsage(directory) : undefined;
-  const sum = (key: Summed) => containers.reduce((total, usage) => total + (usage[key] ?? 0n), 0n);
+  const pauseIds = sandbox.pauseId === undefined ? [] : [sandbox.pauseId];
+  const looks = own
+    ? [...containers.map(({ usage }) => usage), ...(await usagesOf(context, pauseIds, []))]
+    : await usagesOf(context, [...containers.map(({ id }) => id), ...pauseIds], ["tasks"]);
+  const usages = looks.filter(usage => usage !== undefined);
+  const sum = (key: Summed) => usages.reduce((total, usage) => total + (usage[key] ?? 0n), 0n);
   const cpuNanoCores = sum("cpuNanoCores");
   if (own) return { ...own, cpuNanoCores };
   return {
@@ -100,6 +105,14 @@ async function podUsage(
     pids: sum("pids"),
     pressure: {},
   };
+}
+
+function usagesOf(
+  context: ServerContext,
+  ids: readonly string[],
+  parts: readonly UsagePart[],
+): Promise<(ContainerUsage | undefined)[]> {
+  return Promise.all(ids.map(id => usageOf(context, id, parts)));
 }
 
 type Summed = Exclude<
