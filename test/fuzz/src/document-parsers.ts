@@ -2,6 +2,8 @@ import { addressesOf } from "../../../packages/cni/src/cni.ts";
 import { fillTemplate } from "../../../packages/cni/src/go-template.ts";
 import { parseNetwork } from "../../../packages/cni/src/network-list.ts";
 import { parseCdiSpec } from "../../../packages/cri-server/src/cdi/cdi-spec.ts";
+import { parseHookFile } from "../../../packages/cri-server/src/oci-hooks/hook-file.ts";
+import { workloadCpu } from "../../../packages/cri-server/src/workloads.ts";
 import { parseImageName } from "../../../packages/image-copy/src/image-name.ts";
 import { parsePolicy } from "../../../packages/image-copy/src/policy.ts";
 import { parseChallenges } from "../../../packages/registry/src/challenge.ts";
@@ -95,6 +97,23 @@ const cdi = {
     },
   ],
 };
+
+const hooks = [
+  {
+    version: "1.0.0",
+    hook: { path: "/h", args: ["h"], env: ["A=1"], timeout: 1 },
+    when: { always: true, annotations: { "^a$": "b" }, commands: ["x"], hasBindMounts: true },
+    stages: ["prestart", "poststop"],
+  },
+  {
+    hook: "/h",
+    arguments: ["x"],
+    cmds: ["sh"],
+    annotations: ["y"],
+    hasbindmounts: true,
+    stages: ["poststop"],
+  },
+];
 
 /** Parsers of texts and documents. */
 export const documentParsers: readonly Parser[] = [
@@ -200,6 +219,23 @@ export const documentParsers: readonly Parser[] = [
     ]),
     parse: text =>
       fillTemplate(text, { PodCIDR: "10.0.0.0/24", PodCIDRRanges: ["10.0.0.0/24", "fd00::/64"] }),
+  }),
+  parser({
+    name: "oci-hook",
+    input: mutatedJson(hooks),
+    parse(value) {
+      const { hook } = parseHookFile(encode(value), text => ({ test: whole => whole.includes(text) }));
+      if (!hook.path.startsWith("/")) escapes("path", hook.path);
+    },
+  }),
+  parser({
+    name: "workload-annotation",
+    input: mutatedJson([{ cpuset: "0-1", cpushares: 2, cpuquota: 1000, cpuperiod: 1000, cpulimit: 1 }]),
+    parse(value) {
+      const workload = { activationAnnotation: "a", annotationPrefix: "p", resources: {} };
+      const cpu = workloadCpu([workload], { a: "", "p/c": JSON.stringify(value) }, "c");
+      if (/[^\d,-]/.test(cpu?.cpus ?? "")) escapes("cpuset", cpu);
+    },
   }),
   parser({
     name: "cdi-spec",

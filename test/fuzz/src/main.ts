@@ -19,7 +19,8 @@ async function runInThread(name: string, cases: number, seed: number): Promise<s
   let before = -1;
   const watchdog = setInterval(() => {
     const now = Atomics.load(done, 0);
-    hung = now === before;
+    // Cases are counted as they begin: until the first one the programs are loaded.
+    hung = now > 0 && now === before;
     if (hung) void worker.terminate();
     before = now;
   }, patienceMs);
