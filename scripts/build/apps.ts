@@ -19,10 +19,20 @@ import { startText } from "./executable-main.ts";
 import { type BuildTarget, nativeTarget } from "./target.ts";
 import { bundleWorkerPrograms, bundleWorkers } from "./workers.ts";
 
-/** What each is run with, once, so that its code cache holds what most runs need. */
-const apps: Readonly<Record<string, readonly string[]>> = {
-  ocid: ["--help"],
-  ocic: ["--root", "DIR/r", "--runroot", "DIR/rr", "--tls-verify=false", "pull", "IMAGE"],
+interface App {
+  /** What it is run with, once, so that its code cache holds what most runs need. */
+  readonly args: readonly string[];
+  /** Options of Node. */
+  readonly node: readonly string[];
+}
+
+const apps: Readonly<Record<string, App>> = {
+  ocid: { args: ["--help"], node: [] },
+  ocic: {
+    args: ["--root", "DIR/r", "--runroot", "DIR/rr", "--tls-verify=false", "pull", "IMAGE"],
+    // What a command makes is dropped at once: room for more of it is memory for nothing (docs/design/performance.md).
+    node: ["--max-semi-space-size=1"],
+  },
 };
 
 /** Where the executable of a program for a machine is. */
@@ -34,7 +44,7 @@ export function executablePath(name: string, { architecture, isNative }: BuildTa
 export async function buildApps(target: BuildTarget = nativeTarget()): Promise<void> {
   const workers = await bundleWorkers();
   const workerPrograms = await bundleWorkerPrograms();
-  for (const [name, args] of Object.entries(apps)) {
+  for (const [name, app] of Object.entries(apps)) {
     const entry = join(repository, "apps", name, "src/main.ts");
     const dist = join(repository, "apps", name, "dist");
     mkdirSync(dist, { recursive: true });
@@ -44,7 +54,7 @@ export async function buildApps(target: BuildTarget = nativeTarget()): Promise<v
     const files = staticFiles(name);
     copyStatic(files, dist);
     const programs = { main: await bundleProgram(entry, define), ...workerPrograms };
-    await writeExecutable(executablePath(name, target), { target, programs, files, args });
+    await writeExecutable(executablePath(name, target), { target, programs, files, app });
   }
 }
 
@@ -82,12 +92,12 @@ interface ExecutableParts {
   readonly programs: Readonly<Record<string, string>>;
   /** Paths by the name of the asset. */
   readonly files: Readonly<Record<string, string>>;
-  readonly args: readonly string[];
+  readonly app: App;
 }
 
 async function writeExecutable(
   executable: string,
-  { target, programs, files, args }: ExecutableParts,
+  { target, programs, files, app }: ExecutableParts,
 ): Promise<void> {
   const { koffi, isNative } = target;
   const [dist, name] = [dirname(executable), basename(executable)];
@@ -97,7 +107,7 @@ async function writeExecutable(
     target.node,
     process.version,
     startText("", isNative),
-    args.join(" "),
+    JSON.stringify(app),
     JSON.stringify(programs),
     koffi,
   ])
@@ -113,7 +123,7 @@ async function writeExecutable(
     assets[asset] = join(work, asset);
     writeFileSync(join(work, asset), content);
   };
-  const caches = isNative ? await makeCodeCaches(programs, args) : {};
+  const caches = isNative ? await makeCodeCaches(programs, app.args) : {};
   for (const [program, text] of Object.entries(programs)) {
     add(`${program}.text`, text);
     if (caches[program]) add(`${program}.cache`, caches[program]);
@@ -125,6 +135,7 @@ async function writeExecutable(
     output: join(work, name),
     executable: target.node,
     disableExperimentalSEAWarning: true,
+    execArgv: app.node,
     execArgvExtension: "none",
     assets,
   };

@@ -1,4 +1,11 @@
-import { createGunzip, createGzip, createZstdDecompress } from "node:zlib";
+import {
+  createGunzip,
+  createGzip,
+  createZstdDecompress,
+  type Gunzip,
+  type Gzip,
+  type ZstdDecompress,
+} from "node:zlib";
 
 /** What is done with bytes; gzip is for what is written on the way, so it is fast. */
 export type ZlibKind = "gunzip" | "unzstd" | "gzip";
@@ -17,6 +24,6 @@ const engines = {
   gzip: () => createGzip({ level: 1 }),
 } as const;
 
-export function openZlib(kind: ZlibKind): ReturnType<(typeof engines)[ZlibKind]> {
+export function openZlib(kind: ZlibKind): Gunzip | Gzip | ZstdDecompress {
   return engines[kind]();
 }
