@@ -18,11 +18,11 @@ export interface ZlibParts {
   close(): void;
 }
 
-const engines = {
+const engines: Readonly<Record<ZlibKind, () => Gunzip | Gzip | ZstdDecompress>> = {
   gunzip: () => createGunzip(),
   unzstd: () => createZstdDecompress(),
   gzip: () => createGzip({ level: 1 }),
-} as const;
+};
 
 export function openZlib(kind: ZlibKind): Gunzip | Gzip | ZstdDecompress {
   return engines[kind]();
