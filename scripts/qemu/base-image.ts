@@ -29,7 +29,7 @@ const packages = [
   ...["linux-image-cloud-amd64"],
   ...["runc", "crun", "conmon", "containernetworking-plugins", "iptables", "iproute2"],
   ...["podman", "docker-registry", "busybox-static", "libcap2-bin", "openssl", "libatomic1", "libstdc++6"],
-  ...["e2fsprogs", "xfsprogs"],
+  ...["e2fsprogs", "xfsprogs", "criu"],
 ];
 
 const options = [

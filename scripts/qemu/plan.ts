@@ -16,6 +16,7 @@ export interface Plan {
 }
 
 const cgroups = "test/e2e/lane/cgroup.test.ts";
+const checkpoint = "test/e2e/lane/checkpoint.test.ts";
 const ofSuite = (...names: readonly string[]) => names.map(name => `test/e2e/src/${name}.test.ts`);
 
 const setups: readonly Setup[] = [
@@ -27,9 +28,10 @@ const setups: readonly Setup[] = [
       cgroups,
       ...ofSuite("life-cycle", "restart", "security", "streaming", "user-namespace", "volumes", "metrics"),
       "test/e2e/lane/quota.test.ts",
+      checkpoint,
     ],
   },
-  { name: "cgroupfs-runc", config: "", tests: [cgroups, ...ofSuite("pod-network")] },
+  { name: "cgroupfs-runc", config: "", tests: [cgroups, checkpoint, ...ofSuite("pod-network")] },
   {
     name: "systemd-crun",
     config: `runtime.cgroup_driver = "systemd"\nruntime.default = "crun"\nruntimes.crun.path = "crun"\n`,

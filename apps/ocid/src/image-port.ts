@@ -87,6 +87,16 @@ export function createImagePort(options: ImagePortOptions): ImagePort {
       const record = await store.getImage(image.id);
       await admitStoredImage(store, record, namesInUse(record, name), policy, { signal });
     },
+    async admitFile(path, { namespace }) {
+      const policy = await policyFor(options.policies(), namespace);
+      const rules = policy.requirementsFor({ transport: "checkpoint", scopes: [path] });
+      if (rules.some(({ type }) => type !== "insecureAcceptAnything"))
+        throw new OcidError(
+          "PERMISSION_DENIED",
+          `the policy does not let ${path} be used: an archive has no signatures; make an image of it, or a rule for the transport "checkpoint"`,
+          { reason: "PolicyRejected" },
+        );
+    },
     async remove(reference, { signal } = {}) {
       const record = await findImage(store, reference);
       if (!record) {

@@ -32,6 +32,7 @@ import {
   unmount,
 } from "@ocid/host";
 import { createLayerTar } from "@ocid/layer";
+import { unpackFiles } from "./unpack-files.ts";
 import { writeTar } from "./write-tar.ts";
 
 /** O_PATH (open(2)), which Node does not name. */
@@ -106,6 +107,7 @@ export function createNodePort(worker: NamespaceWorker, cgroupDriver: "cgroupfs"
       return { version, driver: cgroupDriver, hugetlb, swap };
     },
     archive: (directory, file, options) => writeTar(createLayerTar(directory, options), file),
+    unpackFiles,
     async limitPodCgroup(path, { memory, cpu, hugepageLimits, unified }) {
       const cgroup = openCgroup(path);
       cgroup.create();

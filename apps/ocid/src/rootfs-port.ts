@@ -41,6 +41,9 @@ export async function createRootfsPort(store: Store, stateDir: string): Promise<
         if (change.kind === "removed") removed.push(change.path);
       return removed;
     },
+    async importChanges(id, changes, options) {
+      await store.importContainerChanges(id, changes, options);
+    },
     async mountImage({ imageId, owner, idMappings, userNamespace }, options) {
       // Noted first: should we die in between, one unmount too many does no harm, one too few would.
       const note = async (what: string) =>

@@ -7,11 +7,14 @@ import {
   type CreateContainerRequest,
   CreateContainerRequestSchema,
 } from "@ocid/cri-api";
+import { bringChanges, openCheckpoint, refuseByConfiguration } from "./checkpoint/restore-container.ts";
 import { checkContainerConfig, refuseOtherNamespaces } from "./container-check.ts";
 import { pidNamespaceOf } from "./container-pid-namespace.ts";
 import { removeContainerParts } from "./container-remove.ts";
+import { type ContainerSource, containerSource } from "./container-source.ts";
 import { declaredVolumes, prepareVolumes, releaseIdmapped } from "./container-volumes.ts";
 import type { Creation, Stage } from "./creations.ts";
+import { newContainer, restored } from "./new-container.ts";
 import { adjustForNode } from "./node-adjustments.ts";
 import {
   askAboutContainer,
@@ -19,7 +22,7 @@ import {
   tellOfContainer,
   tellOfUndone,
 } from "./plugins/container-events.ts";
-import type { CallOptions, StoredImage } from "./ports.ts";
+import type { CallOptions } from "./ports.ts";
 import { refuseUnreachable } from "./reachable.ts";
 import type { Container, Sandbox } from "./records.ts";
 import { allowedAnnotations } from "./runtime-config/allowed-annotations.ts";
@@ -29,8 +32,7 @@ import { resolveUser } from "./runtime-config/container-user.ts";
 import { refuseLabels } from "./runtime-config/security-labels.ts";
 import { checkContainerMappings, hostIdOf, podIdMappings } from "./runtime-config/user-namespace.ts";
 import { podHostname, sandboxFiles } from "./sandbox-files.ts";
-import { newId, nowNs, type ServerContext } from "./server-context.ts";
-import { signalName } from "./stop-signal.ts";
+import type { ServerContext } from "./server-context.ts";
 
 /**
  * Makes a container in a pod; what was made is undone when a step fails, also after a restart. A repeat of a request
@@ -99,23 +101,17 @@ function containerCreation(
     same: other => equals(CreateContainerRequestSchema, request, other.request as CreateContainerRequest),
     async make(signal, stage) {
       stage(`image ${config.image!.image}`);
-      const image = await imageToRun(context, config.image!.image, { signal });
-      stage(`image policy for ${config.image!.image}`);
-      await context.ports.images.admit(image, {
-        name: config.image!.userSpecifiedImage || config.image!.image,
-        namespace: sandbox.config.metadata!.namespace,
-        signal,
-      });
+      const source = await containerSource(context, sandbox, config, { signal }, stage);
       // What could not be cleared away after an earlier failure has to go first.
       for (const left of [...records.containers.values()].filter(container => container.name === name)) {
         stage(`clearing away what an earlier attempt left as ${left.id}`);
         await removeContainerParts(context, left);
         records.deleteContainer(left.id);
       }
-      const container = newContainer(sandbox, name, config, image);
+      const container = newContainer(sandbox, name, config, source);
       await records.saveContainer(container);
       try {
-        const made = await make(context, sandbox, container, image, { signal }, stage);
+        const made = await make(context, sandbox, container, source, { signal }, stage);
         refuseStopped(sandbox);
         signal.throwIfAborted();
         records.containers.set(made.id, made);
@@ -149,69 +145,26 @@ function answerRepeat(existing: Container, config: ContainerConfig): string {
   );
 }
 
-async function imageToRun(
-  { ports }: ServerContext,
-  wanted: string,
-  options: CallOptions,
-): Promise<StoredImage> {
-  const image = await ports.images.find(wanted, options);
-  if (!image)
-    throw new OcidError("NOT_FOUND", `image ${JSON.stringify(wanted)} is not on this node; pull it first`);
-  if (image.files)
-    throw new OcidError(
-      "FAILED_PRECONDITION",
-      `${JSON.stringify(wanted)} is an artifact, which can be a volume but not run`,
-    );
-  // Run as an image, it would be a container without a program.
-  if (image.checkpointOf !== undefined)
-    throw new OcidError(
-      "FAILED_PRECONDITION",
-      `${JSON.stringify(wanted)} is a checkpoint of container ${JSON.stringify(image.checkpointOf)}, and containers are not restored yet; run the image that the container was made of`,
-    );
-  return image;
-}
-
-function newContainer(
-  sandbox: Sandbox,
-  name: string,
-  config: ContainerConfig,
-  image: StoredImage,
-): Container {
-  const logs = sandbox.config.logDirectory;
-  return {
-    id: newId(),
-    sandboxId: sandbox.id,
-    name,
-    phase: "creating",
-    config,
-    imageId: image.id,
-    imageRef: image.repoDigests[0] ?? image.id,
-    createdAtNs: nowNs(),
-    startedAtNs: 0n,
-    stopSignal: stopSignalOf(config, image),
-    logPath: logs !== "" && config.logPath !== "" ? join(logs, config.logPath) : undefined,
-    user: { uid: 0, gid: 0, groups: [] },
-    volumeImages: {},
-    state: { status: "unknown" },
-    endTold: false,
-    unanswered: false,
-  };
-}
-
 async function make(
   context: ServerContext,
   sandbox: Sandbox,
-  container: Container,
-  image: StoredImage,
+  recorded: Container,
+  source: ContainerSource,
   options: CallOptions,
   stage: Stage,
 ): Promise<Container> {
   const { ports, records, logger } = context;
-  const { config, id } = container;
+  const { config, id } = recorded;
   const mappings = podIdMappings(sandbox.config.linux?.securityContext?.namespaceOptions);
   checkContainerMappings(mappings, config.linux?.securityContext?.namespaceOptions?.usernsOptions);
   const handlers = await ports.runtime.handlers();
   const handler = handlers.find(({ name }) => name === sandbox.handler);
+  const restore =
+    source.kind === "image"
+      ? undefined
+      : await openCheckpoint(context, sandbox, recorded, source, options, stage);
+  const image = source.kind === "image" ? source.image : restore!.image;
+  const container = restore ? restored(recorded, restore) : recorded;
   stage(`writable layer on image ${image.id}`);
   await ports.rootfs.create(
     // With the id, because the store wants names that no container has which was set aside or not yet cleared away.
@@ -228,6 +181,10 @@ async function make(
     ...options,
     userNamespace: sandbox.namespaces.user,
   });
+  if (restore) {
+    stage(`changes of the checkpointed container, in ${rootPath}`);
+    await bringChanges(context, container, restore, options);
+  }
   const user = await resolveUser(config.linux?.securityContext, image.config.config?.User ?? "", path =>
     ports.node.readInRoot(rootPath, path),
   );
@@ -284,6 +241,7 @@ async function make(
   const asked = await adjustForNode(context, sandbox, container, ordinary);
   stage(`plugins that adjust ${id}`);
   const spec = await askAboutContainer(context, sandbox, container, asked);
+  if (restore) refuseByConfiguration(restore, spec);
   stage(`runtime ${handler?.name || "(default)"} create, root file system ${rootPath}`);
   const { pid } = await ports.runtime.create(
     {
@@ -294,6 +252,7 @@ async function make(
       logPath: container.logPath,
       stdin: config.stdin,
       stdinOnce: config.stdinOnce,
+      checkpoint: restore?.checkpoint.processes,
     },
     options,
   );
@@ -304,12 +263,6 @@ async function make(
     volumeImages: volumes.imageRefs,
     state: { status: "created", pid },
   };
-}
-
-function stopSignalOf(config: ContainerConfig, image: StoredImage): string {
-  return config.stopSignal !== 0
-    ? signalName(config.stopSignal)
-    : image.config.config?.StopSignal || "SIGTERM";
 }
 
 function containerName(config: ContainerConfig, sandbox: Sandbox): string {

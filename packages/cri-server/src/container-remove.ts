@@ -1,3 +1,4 @@
+import { releaseCheckpoint } from "./checkpoint/restore-container.ts";
 import { readContainerState } from "./container-state.ts";
 import { releaseIdmapped } from "./container-volumes.ts";
 import { askToStart, tellOfContainer, tellOfEnd } from "./plugins/container-events.ts";
@@ -37,6 +38,7 @@ export async function removeContainerParts(context: ServerContext, container: Co
   records.noteRemoval(container.id);
   await ports.runtime.remove(container.id);
   await releaseIdmapped(context, container);
+  await releaseCheckpoint(context, container.id);
   await ports.rootfs.unmountImages(container.id);
   await ports.rootfs.remove(container.id);
 }
@@ -74,6 +76,14 @@ export async function startContainer(
     container.startedAtNs = startedAtNs;
     container.state = await context.ports.runtime.state(container.id);
     await context.records.saveContainer(container);
+    // All of it is in memory now; what cannot be given back goes with the container.
+    if (container.restored)
+      await releaseCheckpoint(context, container.id).catch(error =>
+        context.logger.warn("a restored container's checkpoint stays mounted", {
+          container: container.id,
+          error,
+        }),
+      );
     await tellOfContainer(context, "postStart", container);
   });
 }

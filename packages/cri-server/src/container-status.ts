@@ -76,11 +76,15 @@ export async function containerStatusResponse(
   const status = await containerStatus(context, container);
   if (!request.verbose) return { status };
   const pid =
-    container.state.status === "running" || container.state.status === "created" ? container.state.pid : 0;
+    container.state.status === "running" || container.state.status === "created"
+      ? (container.state.pid ?? 0)
+      : 0;
   const info = {
     sandboxID: container.sandboxId,
     pid,
     stopSignal: container.stopSignal,
+    restored: container.restored !== undefined,
+    ...(container.restored?.checkpointedAt ? { checkpointedAt: container.restored.checkpointedAt } : {}),
     config: { command: container.config.command, args: container.config.args },
   };
   return { status, info: { info: JSON.stringify(info) } };

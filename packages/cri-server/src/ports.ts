@@ -1,15 +1,11 @@
-import type { Duplex } from "node:stream";
 import type { ImageConfig, RuntimeProcess, RuntimeResources, RuntimeSpec } from "@ocid/spec";
 import type { SessionStreams } from "@ocid/streaming";
+import type { NodePort } from "./node-port.ts";
 import type { PluginPort } from "./plugins/plugin-port.ts";
 import type { PodIdMappings } from "./runtime-config/user-namespace.ts";
-import type {
-  ContainerMeasurements,
-  ContainerUsage,
-  NetworkInterfaceUsage,
-  UsagePart,
-} from "./usage-port.ts";
+import type { ContainerMeasurements, ContainerUsage, UsagePart } from "./usage-port.ts";
 
+export type * from "./node-port.ts";
 export type * from "./usage-port.ts";
 
 /** What every call of a port takes: cancelled calls leave nothing behind. */
@@ -74,6 +70,8 @@ export interface ImagePort {
       readonly namespace: string;
     },
   ): Promise<void>;
+  /** The same of a file on the node, an archive of a checkpoint, which has no signatures. */
+  admitFile(path: string, use: CallOptions & { readonly namespace: string }): Promise<void>;
   /** Removes the image with all its names; what is gone already is no error, an image in use is FAILED_PRECONDITION. */
   remove(reference: string, options?: CallOptions): Promise<void>;
   usage(options?: CallOptions): Promise<{
@@ -112,6 +110,12 @@ export interface RootfsPort {
   ): Promise<{ readonly bytes: number; readonly inodes: number; readonly mountpoint: string }>;
   /** Writes what a container has added and changed as a tar file, and returns the paths that it has removed. */
   exportChanges(id: string, file: string, options?: CallOptions): Promise<readonly string[]>;
+  /** Brings what `exportChanges` wrote of another container into a mounted one that does not run yet. */
+  importChanges(
+    id: string,
+    changes: { readonly tar?: string | undefined; readonly removed: readonly string[] },
+    options?: CallOptions,
+  ): Promise<void>;
   /** Mounts an image read-only at a directory of its own, for image volumes; released by `owner`. */
   mountImage(
     request: {
@@ -146,11 +150,14 @@ export interface LaunchRequest {
   readonly stdin: boolean;
   /** Close the container's stdin when the first attached client closes its own. */
   readonly stdinOnce: boolean;
+  /** Of one that is restored: the directory of criu's images, which has to stay until it was started. */
+  readonly checkpoint?: string | undefined;
 }
 
 /** What the kernel, the runtime and the exit file say; never only remembered. */
 export type RuntimeState =
-  | { readonly status: "created"; readonly pid: number }
+  /** Without a process yet where it is to be restored from a checkpoint. */
+  | { readonly status: "created"; readonly pid?: number | undefined }
   | { readonly status: "running"; readonly pid: number }
   /** Times are nanoseconds since the epoch. */
   | {
@@ -172,8 +179,11 @@ export interface RuntimePort {
   /** The configured handlers, the default one by the empty name too. */
   handlers(): Promise<readonly RuntimeHandlerInfo[]>;
   version(handler?: string): Promise<{ readonly name: string; readonly version: string }>;
-  /** Bundle, monitor and runtime create; a failure leaves nothing. */
-  create(request: LaunchRequest, options?: CallOptions): Promise<{ readonly pid: number }>;
+  /** FAILED_PRECONDITION with the reason where this node cannot restore containers with a handler. */
+  checkRestore(handler: string, options?: CallOptions): Promise<void>;
+  /** Bundle, monitor and runtime create; a failure leaves nothing. What is to be restored has no process yet. */
+  create(request: LaunchRequest, options?: CallOptions): Promise<{ readonly pid?: number | undefined }>;
+  /** A failure to restore leaves it created, and no process of it. */
   start(id: string, options?: CallOptions): Promise<void>;
   state(id: string, options?: CallOptions): Promise<RuntimeState>;
   /** Sends `stopSignal`, waits up to `timeoutMs`, then kills all processes; returns when the container is stopped. */
@@ -225,92 +235,6 @@ export interface RuntimePort {
   processOf(id: string): Promise<RuntimeProcess>;
   /** Exits as they happen, from exit files and without polling; ends with the signal. */
   exits(options: CallOptions): AsyncIterable<ExitEvent>;
-}
-
-export interface PodNamespaces {
-  readonly net?: string;
-  readonly ipc?: string;
-  readonly uts?: string;
-  readonly user?: string;
-}
-
-export interface NamespaceRequest {
-  /** Directory in which the pins are made; must exist. */
-  readonly directory: string;
-  readonly net: boolean;
-  readonly ipc: boolean;
-  readonly uts: boolean;
-  readonly hostname?: string;
-  /** `net.*` and `kernel.*` keys with dots; written inside the new namespaces. */
-  readonly sysctls: Readonly<Record<string, string>>;
-  readonly userMappings?: PodIdMappings;
-}
-
-/** What a sandbox needs of the node itself. */
-export interface NodePort {
-  /** Pins new namespaces to files; loopback is up. */
-  createNamespaces(request: NamespaceRequest, options?: CallOptions): Promise<PodNamespaces>;
-  /** Unpins whatever is pinned below the directory; a repeat is no error. */
-  removeNamespaces(directory: string): Promise<void>;
-  mountTmpfs(request: {
-    readonly path: string;
-    readonly sizeBytes: number;
-    readonly mode: number;
-    readonly uid?: number;
-    readonly gid?: number;
-  }): Promise<void>;
-  unmount(path: string): Promise<void>;
-  /**
-   * Makes what lies at `source`, with all that is mounted below it, appear at `target` with the ids of a user namespace;
-   * `target` is made. FAILED_PRECONDITION when its file system cannot.
-   */
-  mountIdmapped(request: {
-    readonly source: string;
-    readonly target: string;
-    readonly userNamespace: string;
-  }): Promise<void>;
-  /** Unmounts and removes everything that lies in a directory of such targets; a repeat is no error. */
-  removeMounts(directory: string): Promise<void>;
-  /** How the mount that a path lies on spreads (mount_namespaces(7), "Shared subtrees"). */
-  propagationOf(
-    path: string,
-  ): Promise<{ readonly mountpoint: string; readonly shared: boolean; readonly slave: boolean }>;
-  /** Where a path below a root really lies, symlinks followed as if the root were `/`; undefined where there is nothing. */
-  resolveInRoot(root: string, path: string): Promise<string | undefined>;
-  /** Reads a small file of a container's root file system, never outside of it; undefined where there is none. */
-  readInRoot(root: string, path: string): Promise<string | undefined>;
-  /** Connects to a TCP port inside a network namespace. */
-  connectInNamespace(netnsPath: string, port: number, options?: CallOptions): Promise<Duplex>;
-  /** Capabilities of this process's bounding set: `CAP_CHOWN` … */
-  capabilities(): ReadonlySet<string>;
-  /** Security modules that the kernel has switched on. */
-  securityModules(): { readonly apparmor: boolean; readonly selinux: boolean };
-  /** What cgroups offer: v1 controllers or unified ones; cri-server clamps and drops by it. */
-  cgroups(): {
-    readonly version: 1 | 2;
-    readonly driver: "cgroupfs" | "systemd";
-    readonly hugetlb: boolean;
-    readonly swap: boolean;
-  };
-  /** A directory as a tar file that appears whole or not at all, for its owner alone. */
-  archive(directory: string, file: string, options?: CallOptions): Promise<void>;
-  /** Sets limits of a pod's cgroup, which is made where it is missing. */
-  limitPodCgroup(path: string, resources: RuntimeResources): Promise<void>;
-  /** Removes a pod's cgroup with everything below; a repeat is no error. */
-  removePodCgroup(cgroupParent: string): Promise<void>;
-  /** Lowest oom_score_adj that this process may give to a child. */
-  minOomScoreAdj(): number;
-  /** Of a network namespace, loopback left out. */
-  networkUsage(netnsPath: string): Promise<readonly NetworkInterfaceUsage[]>;
-  /** What a pod's cgroup uses with all below it; undefined when there is none. */
-  cgroupUsage(path: string): Promise<ContainerUsage | undefined>;
-  /** State of the file system that a path lies on. */
-  filesystem(path: string): Promise<{
-    readonly device: string;
-    readonly sizeBytes: bigint;
-    readonly inodes: bigint;
-    readonly inodesFree: bigint;
-  }>;
 }
 
 export interface NetworkRequest {

@@ -56,7 +56,7 @@ export function readSandbox(path: string, id: string): Sandbox {
 /** As `readSandbox`, of a container. */
 export function readContainer(path: string, id: string): Container {
   return readRecord(path, id, record => {
-    const { user, end, logPath } = record;
+    const { user, end, logPath, restored } = record;
     check(isId(record["sandboxId"]), "sandboxId");
     check(["creating", "created"].includes(record["phase"] as string), "phase");
     check(text(record["imageId"]), "imageId");
@@ -66,6 +66,7 @@ export function readContainer(path: string, id: string): Container {
     check(isObject(user) && Array.isArray(user["groups"]) && user["groups"].every(Number.isInteger), "user");
     check(Number.isInteger(user["uid"]) && Number.isInteger(user["gid"]), "user");
     check(end === undefined || (isObject(end) && Number.isInteger(end["exitCode"])), "end");
+    check(restored === undefined || (isObject(restored) && text(restored["checkpointedAt"])), "restored");
     const config = fromJson(ContainerConfigSchema, record["config"] as JsonValue, lenient);
     check(config.metadata !== undefined && config.image !== undefined, "config.metadata or config.image");
     return {

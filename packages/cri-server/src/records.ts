@@ -56,6 +56,8 @@ export interface Container {
   readonly user: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] };
   /** Ids of the images of its image volumes, by container path. */
   readonly volumeImages?: Readonly<Record<string, string>>;
+  /** Of one that is restored from a checkpoint. */
+  readonly restored?: { /** As RFC 3339; empty where it is not known. */ readonly checkpointedAt: string };
   /** Limits that plugins have set, where they are not those of the configuration. */
   resources?: RuntimeResources;
   /** How it has ended, where only we know it any more: the runtime has lost what it had of it. */

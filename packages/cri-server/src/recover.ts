@@ -1,8 +1,10 @@
 import { wrapError } from "@ocid/base";
+import { releaseCheckpoint } from "./checkpoint/restore-container.ts";
 import { removeContainerParts } from "./container-remove.ts";
 import { noteLostContainer, readContainerState } from "./container-state.ts";
+import type { Container } from "./records.ts";
 import { tearDown } from "./sandbox-run.ts";
-import type { ServerContext } from "./server-context.ts";
+import { nowNs, type ServerContext } from "./server-context.ts";
 import { type Attempt, setAside } from "./set-aside.ts";
 
 /**
@@ -49,6 +51,7 @@ export async function recover(context: ServerContext): Promise<void> {
     await attempt(`look at container ${container.id}`, async () => {
       await noteLostContainer(context, container);
       container.state = await readContainerState(context, container);
+      await noteStart(context, container);
       // What has ended while nobody was there is seen in the next list; no listener waits for it.
       container.endTold = container.state.status === "stopped";
     });
@@ -56,10 +59,15 @@ export async function recover(context: ServerContext): Promise<void> {
   logger.info("recovered", { sandboxes: records.sandboxes.size, containers: records.containers.size });
 }
 
-async function removeOrphans(
-  { records, ports, logger }: ServerContext,
-  kept: ReadonlySet<string>,
-): Promise<void> {
+/** A kill came between the start of a container and the note of it; what has started by now has done so about now. */
+async function noteStart({ records }: ServerContext, container: Container): Promise<void> {
+  if (container.startedAtNs !== 0n || container.state.status !== "running") return;
+  container.startedAtNs = nowNs();
+  await records.saveContainer(container);
+}
+
+async function removeOrphans(context: ServerContext, kept: ReadonlySet<string>): Promise<void> {
+  const { records, ports, logger } = context;
   const pauses = new Set([...records.sandboxes.values()].map(sandbox => sandbox.pauseId));
   for (const id of await ports.runtime.list()) {
     if (records.containers.has(id) || pauses.has(id) || kept.has(id)) continue;
@@ -69,6 +77,7 @@ async function removeOrphans(
   for (const { id } of await ports.rootfs.list()) {
     if (records.containers.has(id) || kept.has(id)) continue;
     logger.warn("removing a root file system that no record knows", { container: id });
+    await releaseCheckpoint(context, id);
     await ports.rootfs.unmountImages(id);
     await ports.rootfs.remove(id);
   }

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { PodSandboxConfigSchema } from "@ocid/cri-api";
+import { releaseCheckpoint } from "./checkpoint/restore-container.ts";
 import type { DamagedRecord, Sandbox } from "./records.ts";
 import { podCgroupParent } from "./runtime-config/cgroup-path.ts";
 import { tearDown } from "./sandbox-run.ts";
@@ -49,6 +50,7 @@ async function setContainerAside(context: ServerContext, id: string, reason: str
   const { ports, records } = context;
   await ports.runtime.stop(id, { stopSignal: "SIGTERM", timeoutMs: 0 });
   await ports.node.removeMounts(join(records.containerDirectory(id), "idmapped"));
+  await releaseCheckpoint(context, id);
   await ports.rootfs.unmountImages(id);
   await ports.rootfs.unmount(id);
   records.setAside("container", id, reason);

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
-import { findExecutable, runProcess } from "@ocid/host";
+import { refuseWithoutCriu } from "./criu.ts";
 import { type InstalledRuntime, runRuntime } from "./runtimes.ts";
 import type { CallOptions } from "./types.ts";
 
@@ -20,7 +20,7 @@ export async function checkpoint(
   options: CallOptions,
 ): Promise<void> {
   const { directory } = request;
-  await refuseWithoutCriu(options);
+  await refuseWithoutCriu("make checkpoints", options);
   await runRuntime(runtime, ["pause", id], options);
   try {
     const images = join(directory, "checkpoint");
@@ -36,28 +36,4 @@ export async function checkpoint(
     // Also when the caller has gone: nobody else would let it go on.
     await runRuntime(runtime, ["resume", id]);
   }
-}
-
-/** FAILED_PRECONDITION with what criu misses; asked each time, because a kernel or a package may have changed. */
-async function refuseWithoutCriu(options: CallOptions): Promise<void> {
-  const path = findExecutable("criu");
-  if (path === undefined)
-    throw new OcidError(
-      "FAILED_PRECONDITION",
-      "this node cannot make checkpoints: criu is not installed; install criu",
-      { reason: "CriuMissing" },
-    );
-  const { code, stdout, stderr } = await runProcess({ path, args: ["check"], timeoutMs: 30_000, ...options });
-  if (code === 0) return;
-  const said = `${stdout}${stderr}`
-    .split("\n")
-    .filter(line => /error|warn|fail/i.test(line))
-    .map(line => line.replace(/^\w+ \(([^)]*)\): /, "").trim())
-    .join("; ")
-    .slice(0, 500);
-  throw new OcidError(
-    "FAILED_PRECONDITION",
-    `this node cannot make checkpoints: criu check ended with ${code}: ${said || "no reason given"}`,
-    { reason: "CriuUnusable" },
-  );
 }

@@ -67,6 +67,15 @@ export class ContainerEnd {
   /** Kills what runs, and removes monitor, cgroups, the runtime's state and all files. */
   async undo(id: string, runtime: InstalledRuntime): Promise<void> {
     const files = this.#files.of(id);
+    await this.endAll(id, runtime);
+    rmSync(files.directory, { recursive: true, force: true });
+    // Last, so that an interrupted removal still shows a container that has ended.
+    rmSync(files.exit, { recursive: true, force: true });
+    this.#watch.forget(id);
+  }
+
+  /** Kills what runs, and removes monitor, cgroups and the runtime's state. */
+  async endAll(id: string, runtime: InstalledRuntime): Promise<void> {
     const record = this.#files.findRecord(id);
     if (record) await killAll(record);
     if (hasRuntimeState(runtime, id))
@@ -85,10 +94,6 @@ export class ContainerEnd {
       await cgroup.remove();
     }
     rmSync(join(this.#files.sockets, id), { recursive: true, force: true });
-    rmSync(files.directory, { recursive: true, force: true });
-    // Last, so that an interrupted removal still shows a container that has ended.
-    rmSync(files.exit, { recursive: true, force: true });
-    this.#watch.forget(id);
   }
 }
 

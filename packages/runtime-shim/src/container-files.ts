@@ -11,6 +11,7 @@ import { isAbsolute, join } from "node:path";
 import { OcidError, wrapError, writeAtomic } from "@ocid/base";
 import type { ProcessIdentity } from "@ocid/host";
 import type { RuntimeSpec } from "@ocid/spec";
+import type { LaunchRequest } from "./types.ts";
 
 /** Of a container whose end nobody saw. */
 export const unknownExitCode = 255;
@@ -19,8 +20,11 @@ export const unknownExitCode = 255;
 export interface ContainerRecord {
   readonly id: string;
   readonly handler: string;
-  /** `creating` means that nobody knows yet whether there is a container: it is undone when found so. */
-  readonly phase: "creating" | "created";
+  /**
+   * `creating` means that nobody knows yet whether there is a container: it is undone when found so. `restoring` means
+   * the same of the processes of one that waits for its checkpoint.
+   */
+  readonly phase: "creating" | "restoring" | "created";
   readonly logPath: string | undefined;
   /** The container's first process. */
   readonly init: ProcessIdentity | undefined;
@@ -29,6 +33,8 @@ export interface ContainerRecord {
   readonly monitorCgroupPath: string | undefined;
   /** A fifo that is there until the container is started, where its runtime makes one (runc, crun). */
   readonly startFifo?: string | undefined;
+  /** Of one that has no process yet: what it is to be restored from and with. */
+  readonly restore?: ContainerRestore | undefined;
 }
 
 /** How a container has ended. */
@@ -37,6 +43,12 @@ export interface ContainerExit {
   readonly finishedAtNs: bigint;
   readonly oomKilled: boolean;
 }
+
+/** What the monitor of a container is to be told when the container is restored. */
+export type ContainerRestore = Pick<LaunchRequest, "name" | "stdin" | "stdinOnce"> & {
+  /** Directory of criu's images. */
+  readonly checkpoint: string;
+};
 
 /** Paths of everything that belongs to a container on disk. */
 export interface ContainerFiles {
@@ -113,7 +125,13 @@ export class ShimFiles {
     try {
       const record = JSON.parse(text);
       if (record?.id !== id || typeof record.handler !== "string") throw new Error("it is no record of this");
-      for (const path of [record.logPath, record.cgroupPath, record.monitorCgroupPath, record.startFifo])
+      for (const path of [
+        record.logPath,
+        record.cgroupPath,
+        record.monitorCgroupPath,
+        record.startFifo,
+        record.restore?.checkpoint,
+      ])
         if (path !== undefined && (typeof path !== "string" || !isAbsolute(path)))
           throw new Error("a path in it is no path");
       const init = record.init

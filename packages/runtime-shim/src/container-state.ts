@@ -25,6 +25,7 @@ export class ContainerStates {
     const { id } = record;
     const exit = this.#oomKills.exitOf(id);
     if (exit) return { status: "stopped", ...exit };
+    if (record.restore) return { status: "created" };
     if (!record.init) return { status: "unknown" };
     if (isRunning(record.init))
       return { status: (await this.#isWaiting(record)) ? "created" : "running", pid: record.init.pid };

@@ -5,6 +5,7 @@ export { openRuntimeShim, type RuntimeShim } from "./runtime-shim.ts";
 export type {
   CallOptions,
   ContainerState,
+  CreatedContainer,
   ExecResult,
   ExecSyncRequest,
   ExitEvent,

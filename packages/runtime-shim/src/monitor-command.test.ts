@@ -6,7 +6,7 @@ import { monitorCommand } from "./monitor-command.ts";
 
 const shim = new ShimFiles("/state");
 
-function command(systemd: boolean, cgroupsPath: string) {
+function command(systemd: boolean, cgroupsPath: string, more: object = {}) {
   const request: MonitorRequest = {
     conmonPath: "/usr/bin/conmon",
     systemdRunPath: systemd ? "/usr/bin/systemd-run" : undefined,
@@ -25,6 +25,7 @@ function command(systemd: boolean, cgroupsPath: string) {
       spec: { process: {} } as MonitorRequest["launch"]["spec"],
       stdin: false,
       stdinOnce: false,
+      ...more,
     },
   };
   return monitorCommand(shim, shim.of("abc"), request);
@@ -58,4 +59,12 @@ test("where container and monitor go is known before they are made", () => {
     monitorScope: undefined,
   });
   expect(() => containerCgroups("abc", "/pod1/abc", true)).toThrow(/slice:prefix:name/);
+});
+
+test("a container that is restored has criu's images for its runtime, and the label of the new configuration", () => {
+  const more = { checkpoint: "/images", spec: { process: { apparmorProfile: "strict" } } };
+  const argv = command(false, "/pod1/abc", more).argv.join(" ");
+  expect(argv).toContain("--restore /images --runtime-opt --file-locks");
+  expect(argv).toContain("--runtime-opt --lsm-profile --runtime-opt apparmor:strict");
+  expect(command(false, "/pod1/abc").argv).not.toContain("--restore");
 });

@@ -1,3 +1,4 @@
+import type { RuntimeSpec } from "@ocid/spec";
 import type { ContainerFiles, ShimFiles } from "./container-files.ts";
 import type { MonitorRequest } from "./monitor.ts";
 
@@ -41,5 +42,17 @@ function monitorArguments(
     ...(terminal ? ["--terminal"] : []),
     ...(launch.stdin ? ["--stdin"] : []),
     ...(launch.stdin && !launch.stdinOnce ? ["--leave-stdin-open"] : []),
+    ...(launch.checkpoint === undefined ? [] : restoreArguments(launch.checkpoint, launch.spec)),
   ];
+}
+
+/** The security module's label is the new container's; without one the processes keep theirs. */
+function restoreArguments(checkpoint: string, { process }: RuntimeSpec): readonly string[] {
+  const { apparmorProfile, selinuxLabel } = process;
+  const options = [
+    "--file-locks",
+    ...(apparmorProfile ? ["--lsm-profile", `apparmor:${apparmorProfile}`] : []),
+    ...(selinuxLabel ? ["--lsm-profile", `selinux:${selinuxLabel}`] : []),
+  ];
+  return ["--restore", checkpoint, ...options.flatMap(option => ["--runtime-opt", option])];
 }

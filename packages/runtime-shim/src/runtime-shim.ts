@@ -15,11 +15,14 @@ import { ExitWatch } from "./exit-watch.ts";
 import { tellMonitor } from "./monitor.ts";
 import { OomKills } from "./oom-kills.ts";
 import { rebuildRecord } from "./rebuild-record.ts";
+import { checkRestore } from "./restore.ts";
+import { Restores } from "./restores.ts";
 import type { RuntimeFeatures } from "./runtime-features.ts";
 import { type InstalledRuntime, Runtimes, runRuntime } from "./runtimes.ts";
 import type {
   CallOptions,
   ContainerState,
+  CreatedContainer,
   ExecResult,
   ExecSyncRequest,
   ExitEvent,
@@ -39,6 +42,7 @@ export async function openRuntimeShim(
 ): Promise<RuntimeShim> {
   const shim = new RuntimeShim(options);
   await shim.mendRecords();
+  await shim.settleRestores();
   return shim;
 }
 
@@ -57,6 +61,7 @@ export class RuntimeShim implements AsyncDisposable {
   readonly #oomKills: OomKills;
   readonly #states: ContainerStates;
   readonly #end: ContainerEnd;
+  readonly #restores: Restores;
   readonly #usages: UsageReader;
 
   /** @internal */
@@ -75,6 +80,9 @@ export class RuntimeShim implements AsyncDisposable {
     this.#watch = new ExitWatch(this.#files, this.#oomKills);
     this.#states = new ContainerStates(this.#files, this.#runtimes, this.#oomKills, this.#logger);
     this.#end = new ContainerEnd(this.#files, this.#states, this.#watch);
+    this.#restores = new Restores(this.#files, this.#runtimes, this.#systemd, this.#oomKills, (id, runtime) =>
+      this.#end.endAll(id, runtime),
+    );
     this.#usages = new UsageReader(this.#files);
     this.#orphans = setInterval(() => this.#states.noteUnseenEnds(), orphanCheckMs).unref();
   }
@@ -98,6 +106,11 @@ export class RuntimeShim implements AsyncDisposable {
         });
       }
     }
+  }
+
+  /** @internal What was being restored when the last program died is there by now, or waits for its restore again. */
+  async settleRestores(): Promise<void> {
+    await this.#restores.settleAll(this.#logger);
   }
 
   /** Adds runtime handlers, and changes those of the same name for containers made from now on. */
@@ -125,8 +138,16 @@ export class RuntimeShim implements AsyncDisposable {
     return this.#files.list();
   }
 
-  /** Makes a container that waits to be started. A failure leaves nothing; ALREADY_EXISTS when the id is taken. */
-  async create(launch: LaunchRequest, options: CallOptions = {}): Promise<{ readonly pid: number }> {
+  /** FAILED_PRECONDITION with the reason where this node cannot restore containers with a handler. */
+  async checkRestore(handler: string, options: CallOptions = {}): Promise<void> {
+    await checkRestore(this.#runtimes.get(handler), options);
+  }
+
+  /**
+   * Makes a container that waits to be started; one that is to be restored has no process before. A failure leaves
+   * nothing; ALREADY_EXISTS when the id is taken.
+   */
+  async create(launch: LaunchRequest, options: CallOptions = {}): Promise<CreatedContainer> {
     const { id } = launch;
     return await this.#locks.run(id, async () => {
       const runtime = this.#runtimes.get(launch.runtimeHandler);
@@ -149,6 +170,7 @@ export class RuntimeShim implements AsyncDisposable {
     });
   }
 
+  /** Lets a container go, or restores it: a failure to restore (FAILED_PRECONDITION) leaves it created. */
   async start(id: string, options: CallOptions = {}): Promise<void> {
     await this.#locks.run(id, async () => {
       const record = this.#files.getRecord(id);
@@ -158,6 +180,7 @@ export class RuntimeShim implements AsyncDisposable {
           "FAILED_PRECONDITION",
           `container ${id} cannot be started: it is ${state.status}`,
         );
+      if (record.restore) return await this.#restores.run({ ...record, restore: record.restore });
       await runRuntime(this.#runtimes.get(record.handler), ["start", id], options);
       if (record.startFifo === undefined) this.#files.noteStarted(id);
     });
@@ -173,12 +196,17 @@ export class RuntimeShim implements AsyncDisposable {
     request: { readonly stopSignal: string; readonly timeoutMs: number },
     options: CallOptions = {},
   ): Promise<void> {
+    this.#restores.abandon(id);
     const record = this.#files.findRecord(id);
-    if (record) await this.#end.stop(record, request, options.signal);
+    if (!record) return;
+    // It may be restored just now, and then it has a process to stop.
+    if (record.restore && (await this.#locks.run(id, () => this.#restores.end(id)))) return;
+    await this.#end.stop(this.#files.getRecord(id), request, options.signal);
   }
 
   /** Removes a container with monitor, cgroups and files, killing what runs. What is gone already is no error. */
   async remove(id: string): Promise<void> {
+    this.#restores.abandon(id);
     await this.#locks.run(id, async () => {
       // Without a record too: somebody may have removed it, and left the exit file and the runtime's own state.
       const record = this.#files.findRecord(id);

@@ -51,11 +51,23 @@ export interface LaunchRequest {
   readonly logPath?: string | undefined;
   readonly stdin: boolean;
   readonly stdinOnce: boolean;
+  /**
+   * Of one that is restored: the directory of criu's images, which has to stay until it was started. Its processes go on
+   * as they were when they were checkpointed; what the configuration says of a process is not theirs.
+   */
+  readonly checkpoint?: string | undefined;
+}
+
+/** A container that was made. */
+export interface CreatedContainer {
+  /** Of its first process; undefined where it is to be restored, and has none yet. */
+  readonly pid?: number | undefined;
 }
 
 /** What is known of a container; derived from files and the kernel at each look. */
 export type ContainerState =
-  | { readonly status: "created"; readonly pid: number }
+  /** Without a process yet where it is to be restored from a checkpoint. */
+  | { readonly status: "created"; readonly pid?: number | undefined }
   | { readonly status: "running"; readonly pid: number }
   | {
       readonly status: "stopped";

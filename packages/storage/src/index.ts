@@ -11,6 +11,7 @@ export { digestsOf } from "./find-image.ts";
 export type { IdMappings } from "./id-mapping.ts";
 export type { ImageDiskUsage } from "./image-disk-usage.ts";
 export type { ImageRecord } from "./image-records.ts";
+export type { ImportChangesRequest } from "./import-changes.ts";
 export type { LayerQuota } from "./layer-quota.ts";
 export type { LayerRecord } from "./layer-records.ts";
 export type { MountContainerOptions } from "./mount-container.ts";

@@ -9,6 +9,7 @@ import type { DiskUsage } from "./disk-usage.ts";
 import { findContainer } from "./find-container.ts";
 import { findImage } from "./find-image.ts";
 import type { ImageRecord } from "./image-records.ts";
+import { type ImportChangesRequest, importContainerChanges } from "./import-changes.ts";
 import { type LayerRecord, layerIds } from "./layer-records.ts";
 import { openLayerTar } from "./layer-tar.ts";
 import { imagePlace } from "./layout.ts";
@@ -202,6 +203,18 @@ export class Store extends StoreCare implements AsyncDisposable {
   /** The paths that a container has added, changed and removed, sorted. FAILED_PRECONDITION as `openContainerDiff`. */
   containerChanges(id: string, options: CallOptions = {}): AsyncGenerator<ContainerChange, void, undefined> {
     return listContainerChanges(this.#parts, id, options);
+  }
+
+  /**
+   * The other way round, for a mounted container that does not run yet: brings in what another one has changed.
+   * INVALID_ARGUMENT or RESOURCE_EXHAUSTED for what is not to be brought in; the container is then to be removed.
+   */
+  async importContainerChanges(
+    id: string,
+    request: ImportChangesRequest,
+    options: CallOptions = {},
+  ): Promise<void> {
+    await importContainerChanges(this.#parts, id, request, options);
   }
 
   /**

@@ -1,5 +1,4 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -296,49 +295,6 @@ describe("a checkpoint", () => {
     await remove(made);
   });
 });
-
-/** The test's image once more, with a config of its own, as a checkpoint. */
-async function pushCheckpoint(annotation: string): Promise<string> {
-  const [, host, repository, tag] = /^([^/]+)\/(.+):([^:]+)$/.exec(daemon.image)!;
-  const of = `http://${host}/v2/${repository}`;
-  const type = "application/vnd.oci.image.manifest.v1+json";
-  const answer = await fetch(`${of}/manifests/${tag}`, { headers: { accept: type } });
-  const manifest = (await answer.json()) as { config: { digest: string; size: number } };
-  const config = await (await fetch(`${of}/blobs/${manifest.config.digest}`)).json();
-  const bytes = JSON.stringify({ ...(config as object), author: annotation });
-  const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
-  const upload = (await fetch(`${of}/blobs/uploads/`, { method: "POST" })).headers.get("location")!;
-  await fetch(`${upload}&digest=${digest}`, { method: "PUT", body: bytes });
-  const frozen = { ...manifest.config, digest, size: Buffer.byteLength(bytes) };
-  const put = await fetch(`${of}/manifests/frozen`, {
-    method: "PUT",
-    headers: { "content-type": type },
-    body: JSON.stringify({ ...manifest, config: frozen, annotations: { [annotation]: "counter" } }),
-  });
-  expect(put.status).toBe(201);
-  return `${host}/${repository}:frozen`;
-}
-
-test.each(["io.kubernetes.cri-o.annotations.checkpoint.name", "org.criu.checkpoint.container.name"])(
-  "an image that is a checkpoint by %s is not run as if it were none",
-  async annotation => {
-    const frozen = await pushCheckpoint(annotation);
-    await daemon.images.pullImage({ image: { image: frozen } });
-    const made = await pod("thawed");
-    await expect(
-      daemon.runtime.createContainer({
-        podSandboxId: made.id,
-        config: { metadata: { name: "counter" }, image: { image: frozen }, command: ["true"] },
-        sandboxConfig: made.config,
-      }),
-    ).rejects.toMatchObject({
-      code: "FAILED_PRECONDITION",
-      message: expect.stringMatching(/is a checkpoint of container "counter".*run the image/),
-    });
-    await remove(made);
-    await daemon.images.removeImage({ image: { image: frozen } });
-  },
-);
 
 describe("the node", () => {
   test("says its handlers with their features, its configuration, its cgroup driver", async () => {

@@ -1,6 +1,14 @@
 export { makeBusyboxRootfs } from "./busybox-rootfs.ts";
 export { type Cosign, openCosign } from "./cosign.ts";
 export {
+  coreImage,
+  criuImage,
+  type MountFacts,
+  mountpointsImage,
+  type ProcessFacts,
+  wireMessage,
+} from "./criu-images.ts";
+export {
   type DockerRegistry,
   type DockerRegistryOptions,
   freePort,

@@ -20,15 +20,16 @@ const defaults = [
   "AUDIT_WRITE",
 ].map(name => `CAP_${name}`);
 
-/** All that Linux has (capabilities(7)). */
-const known = new Set(
+/** All that Linux has (capabilities(7)), each at the place of its number. */
+export const capabilityNames: readonly string[] =
   `CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
   NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN
   SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE
-  MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE ALL`
+  MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE`
     .split(/\s+/)
-    .map(name => `CAP_${name}`),
-);
+    .map(name => `CAP_${name}`);
+
+const known = new Set([...capabilityNames, "CAP_ALL"]);
 
 /**
  * A container's capabilities: the defaults, less what is dropped, with what is added; `ALL` is all that this node can
