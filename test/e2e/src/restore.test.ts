@@ -1,6 +1,5 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { ContainerState } from "@ocid/cri-api";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { pushCheckpointImage } from "./checkpoint-image.ts";
@@ -28,6 +27,14 @@ beforeEach(() => {
 const made = (in_: TestPod, image: string) => container(in_, "c", runs, { image: { image } });
 const start = (containerId: string) => daemon.runtime.startContainer({ containerId });
 const stateOf = async (id: string) => (await status(id)).state;
+/** Until a restore has begun, which goes on as long as `slow` is there. */
+const restoring = (id: string) =>
+  eventually(
+    "a restore",
+    () =>
+      JSON.parse(readFileSync(under.inState(`runtime/containers/${id}/record.json`), "utf8")).phase ===
+      "restoring",
+  );
 const logOf = (in_: string) => readFileSync(join(daemon.root, "logs", in_, "c.log"), "utf8");
 
 describe("a container that is restored", () => {
@@ -125,7 +132,7 @@ describe("a container that is restored", () => {
     const starting = expect(start(d)).rejects.toMatchObject({
       message: expect.stringContaining("stopped or removed"),
     });
-    await sleep(500);
+    await restoring(d);
     await daemon.runtime.stopContainer({ containerId: d, timeout: 10n });
     await starting;
     expect(await stateOf(d)).toBe(ContainerState.CONTAINER_EXITED);
@@ -142,16 +149,16 @@ describe("a container that is restored", () => {
     writeFileSync(under.inBin("slow"), "");
     // Killed in the middle: what was begun is undone, and begun anew.
     void start(c).catch(() => {});
-    await sleep(700);
+    await restoring(c);
     await daemon.kill();
     await daemon.start();
     expect(await stateOf(c)).toBe(ContainerState.CONTAINER_CREATED);
     // Killed in the middle, and its monitor had the time to go through with it.
     void start(c).catch(() => {});
-    await sleep(700);
+    await restoring(c);
     await daemon.kill();
+    rmSync(under.inBin("slow"));
     await eventually("the restore", () => existsSync(under.inState(`runtime/containers/${c}/pid`)));
-    await sleep(500);
     await daemon.start();
     expect(await stateOf(c)).toBe(ContainerState.CONTAINER_RUNNING);
     expect((await status(c)).startedAt).toBeGreaterThan(0n);
