@@ -28,6 +28,7 @@ case " $* " in
       printf '(00.1)      1: Error (criu/mem.c:1): pages do not fit\\n(00.2) Error (criu/cr-restore.c:2): Restoring FAILED.\\n' > "$work/restore.log"
       echo 'criu failed: type NOTIFY errno 0' >&2; exit 1
     fi
+    touch "$here/begun"
     while [ -e "$here/slow" ]; do sleep 0.1; done
     exec runc "$root" run --detach --bundle "$bundle" --pid-file "$pid" "$1";;
 esac

@@ -21,20 +21,17 @@ afterAll(async () => {
 });
 
 beforeEach(() => {
-  for (const name of ["broken", "slow"]) rmSync(under.inBin(name), { force: true });
+  for (const name of ["broken", "slow", "begun"]) rmSync(under.inBin(name), { force: true });
 });
 
 const made = (in_: TestPod, image: string) => container(in_, "c", runs, { image: { image } });
 const start = (containerId: string) => daemon.runtime.startContainer({ containerId });
 const stateOf = async (id: string) => (await status(id)).state;
-/** Until a restore has begun, which goes on as long as `slow` is there. */
-const restoring = (id: string) =>
-  eventually(
-    "a restore",
-    () =>
-      JSON.parse(readFileSync(under.inState(`runtime/containers/${id}/record.json`), "utf8")).phase ===
-      "restoring",
-  );
+/** Until the runtime has begun a restore, which goes on as long as `slow` is there. */
+async function restoring(): Promise<void> {
+  await eventually("a restore", () => existsSync(under.inBin("begun")));
+  rmSync(under.inBin("begun"));
+}
 const logOf = (in_: string) => readFileSync(join(daemon.root, "logs", in_, "c.log"), "utf8");
 
 describe("a container that is restored", () => {
@@ -132,7 +129,7 @@ describe("a container that is restored", () => {
     const starting = expect(start(d)).rejects.toMatchObject({
       message: expect.stringContaining("stopped or removed"),
     });
-    await restoring(d);
+    await restoring();
     await daemon.runtime.stopContainer({ containerId: d, timeout: 10n });
     await starting;
     expect(await stateOf(d)).toBe(ContainerState.CONTAINER_EXITED);
@@ -148,14 +145,16 @@ describe("a container that is restored", () => {
     expect(await stateOf(c)).toBe(ContainerState.CONTAINER_CREATED);
     writeFileSync(under.inBin("slow"), "");
     // Killed in the middle: what was begun is undone, and begun anew.
+    rmSync(under.inBin("begun"), { force: true });
     void start(c).catch(() => {});
-    await restoring(c);
+    await restoring();
     await daemon.kill();
     await daemon.start();
     expect(await stateOf(c)).toBe(ContainerState.CONTAINER_CREATED);
     // Killed in the middle, and its monitor had the time to go through with it.
+    rmSync(under.inBin("begun"), { force: true });
     void start(c).catch(() => {});
-    await restoring(c);
+    await restoring();
     await daemon.kill();
     rmSync(under.inBin("slow"));
     await eventually("the restore", () => existsSync(under.inState(`runtime/containers/${c}/pid`)));
