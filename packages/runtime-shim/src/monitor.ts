@@ -64,7 +64,11 @@ async function createContainer(
     stdio: ["ignore", "ignore", "out", "out", "in"],
   });
   const [, , stderr, sync, start] = child.stdio;
-  const abort = () => child.kill("SIGKILL");
+  // What was launched goes on in the background before the runtime has answered it; nobody waits for that answer then.
+  const abort = () => {
+    child.kill("SIGKILL");
+    sync!.destroy();
+  };
   request.signal?.addEventListener("abort", abort, { once: true });
   try {
     const said = firstLine(sync!);
@@ -73,8 +77,8 @@ async function createContainer(
       await moveToCgroup(openCgroup(cgroups.monitor), child.pid);
     start!.end(Buffer.from([0]));
     const end = await child.exited;
-    request.signal?.throwIfAborted();
     const answer = parseAnswer(await said);
+    request.signal?.throwIfAborted();
     if (end.code !== 0 || answer.pid === undefined || answer.pid < 0) {
       stderr!.destroy();
       const text = answer.message ?? (await complained) ?? runtimeLog(files);

@@ -75,19 +75,21 @@ export async function restoreContainer(
 
 /**
  * Finds out what has become of a restore in whose middle the last program died: one that came to its end is a container
- * like any other, anything else is undone, and the container waits again.
+ * like any other, anything else is undone, and the container waits again. A monitor that finds nobody to tell of the
+ * restore may end; without it neither the container's log nor its exit code would be kept.
  */
 export async function settleRestore(
   shim: ShimFiles,
   record: ContainerRecord,
+  hasMonitor: boolean,
   endAll: () => Promise<void>,
 ): Promise<void> {
   const { id, restore: _, ...rest } = record;
   // The runtime writes it when all processes are there.
   const pid = shim.readPid(shim.of(id).pidFile);
   const process = pid === undefined || !cgroupOf(pid)?.includes(id) ? undefined : readProcess(pid);
-  if (pid === undefined || (process === undefined && !shim.hasExit(id)))
-    return await undoRestore(shim, record, endAll);
+  const runs = process !== undefined && hasMonitor;
+  if (pid === undefined || !(runs || shim.hasExit(id))) return await undoRestore(shim, record, endAll);
   const init = process && { pid, startTime: process.startTime };
   await shim.writeRecord({ id, ...rest, phase: "created", init });
   shim.noteStarted(id);
@@ -99,9 +101,17 @@ async function undoRestore(
   endAll: () => Promise<void>,
 ): Promise<void> {
   await endAll();
-  const { bundle, pidFile, monitorPidFile, exit, oom, started } = shim.of(record.id);
+  const { bundle, pidFile, monitorPidFile, exit, started, oom, oomKills, killed } = shim.of(record.id);
   const left = ["ctl", "winsz", "attach", "restore.log", "stats-restore", "log.json"];
-  for (const path of [pidFile, monitorPidFile, exit, oom, started, ...left.map(name => join(bundle, name))])
+  const verdicts = [oom, oomKills, killed];
+  for (const path of [
+    pidFile,
+    monitorPidFile,
+    exit,
+    started,
+    ...verdicts,
+    ...left.map(at => join(bundle, at)),
+  ])
     rmSync(path, { recursive: true, force: true });
   await shim.writeRecord({ ...record, phase: "created" });
 }

@@ -15,7 +15,10 @@ export class Restores {
   readonly #systemd: boolean;
   readonly #oomKills: OomKills;
   readonly #endAll: (id: string, runtime: InstalledRuntime) => Promise<void>;
+  readonly #hasMonitor: (id: string) => boolean;
   readonly #underWay = new Map<string, AbortController>();
+  /** How many callers want to end each. */
+  readonly #unwanted = new Map<string, number>();
 
   constructor(
     files: ShimFiles,
@@ -23,17 +26,20 @@ export class Restores {
     systemd: boolean,
     oomKills: OomKills,
     endAll: (id: string, runtime: InstalledRuntime) => Promise<void>,
+    hasMonitor: (id: string) => boolean,
   ) {
     this.#files = files;
     this.#runtimes = runtimes;
     this.#systemd = systemd;
     this.#oomKills = oomKills;
     this.#endAll = endAll;
+    this.#hasMonitor = hasMonitor;
   }
 
   /** Goes on when the caller hangs up: whoever asks again finds the container running. It ends after ten minutes. */
   async run(record: ContainerRecord & { readonly restore: ContainerRestore }): Promise<void> {
     const { id } = record;
+    if (this.#unwanted.has(id)) throw abandoned(id);
     const runtime = this.#runtimes.get(record.handler);
     const controller = new AbortController();
     this.#underWay.set(id, controller);
@@ -51,11 +57,16 @@ export class Restores {
     }
   }
 
-  /** Ends the restore of a container that is to be stopped or removed. */
-  abandon(id: string): void {
-    this.#underWay
-      .get(id)
-      ?.abort(new OcidError("CANCELLED", `container ${id.slice(0, 13)} is being stopped or removed`));
+  /** Ends the restore of a container that is to be stopped or removed; none begins until this is disposed. */
+  abandon(id: string): Disposable {
+    const change = (by: number) => {
+      const count = (this.#unwanted.get(id) ?? 0) + by;
+      if (count > 0) this.#unwanted.set(id, count);
+      else this.#unwanted.delete(id);
+    };
+    change(1);
+    this.#underWay.get(id)?.abort(abandoned(id));
+    return { [Symbol.dispose]: () => change(-1) };
   }
 
   /** Ends a container that still waits; false when it does not, and has a process. */
@@ -72,10 +83,15 @@ export class Restores {
         const record = this.#files.findRecord(id);
         if (record?.phase !== "restoring") continue;
         const runtime = this.#runtimes.get(record.handler);
-        await settleRestore(this.#files, record, () => this.#endAll(id, runtime));
+        const hasMonitor = this.#hasMonitor(id);
+        await settleRestore(this.#files, record, hasMonitor, () => this.#endAll(id, runtime));
       } catch (error) {
         logger.error("cannot undo half a restore", { container: id, error });
       }
     }
   }
+}
+
+function abandoned(id: string): OcidError {
+  return new OcidError("CANCELLED", `container ${id.slice(0, 13)} is being stopped or removed`);
 }

@@ -80,8 +80,13 @@ export class RuntimeShim implements AsyncDisposable {
     this.#watch = new ExitWatch(this.#files, this.#oomKills);
     this.#states = new ContainerStates(this.#files, this.#runtimes, this.#oomKills, this.#logger);
     this.#end = new ContainerEnd(this.#files, this.#states, this.#watch);
-    this.#restores = new Restores(this.#files, this.#runtimes, this.#systemd, this.#oomKills, (id, runtime) =>
-      this.#end.endAll(id, runtime),
+    this.#restores = new Restores(
+      this.#files,
+      this.#runtimes,
+      this.#systemd,
+      this.#oomKills,
+      (id, runtime) => this.#end.endAll(id, runtime),
+      id => this.#states.monitorOf(id) !== undefined,
     );
     this.#usages = new UsageReader(this.#files);
     this.#orphans = setInterval(() => this.#states.noteUnseenEnds(), orphanCheckMs).unref();
@@ -196,7 +201,7 @@ export class RuntimeShim implements AsyncDisposable {
     request: { readonly stopSignal: string; readonly timeoutMs: number },
     options: CallOptions = {},
   ): Promise<void> {
-    this.#restores.abandon(id);
+    using _abandoned = this.#restores.abandon(id);
     const record = this.#files.findRecord(id);
     if (!record) return;
     // It may be restored just now, and then it has a process to stop.
@@ -206,7 +211,7 @@ export class RuntimeShim implements AsyncDisposable {
 
   /** Removes a container with monitor, cgroups and files, killing what runs. What is gone already is no error. */
   async remove(id: string): Promise<void> {
-    this.#restores.abandon(id);
+    using _abandoned = this.#restores.abandon(id);
     await this.#locks.run(id, async () => {
       // Without a record too: somebody may have removed it, and left the exit file and the runtime's own state.
       const record = this.#files.findRecord(id);
