@@ -1,4 +1,4 @@
-import type { RuntimeResources, RuntimeSpec } from "@ocid/spec";
+import { mergeResources, type RuntimeResources, type RuntimeSpec } from "@ocid/spec";
 import { applyCdi } from "./cdi/apply-cdi.ts";
 import { cdiNames } from "./cdi/cdi-names.ts";
 import { noteLimits } from "./plugins/note-limits.ts";
@@ -36,9 +36,6 @@ export function pinnedCpu(
 
 export function withCpu(spec: RuntimeSpec, cpu: RuntimeResources["cpu"]): RuntimeSpec {
   if (!cpu) return spec;
-  const { resources } = spec.linux;
-  return {
-    ...spec,
-    linux: { ...spec.linux, resources: { ...resources, cpu: { ...resources?.cpu, ...cpu } } },
-  };
+  const resources = mergeResources(spec.linux.resources ?? {}, { cpu });
+  return { ...spec, linux: { ...spec.linux, resources } };
 }

@@ -29,13 +29,10 @@ export function readCriuImage(bytes: Uint8Array, magic: number, name: string): r
   return messages;
 }
 
-/** A message in a field that is there once. Twice is refused: whoever merges them differently would see another one. */
+/** A message in a field that is there once. */
 export function messageIn(message: WireMessage, field: number, name: string): WireMessage | undefined {
-  const values = message.get(field) ?? [];
-  const [value] = values;
-  if (value === undefined) return undefined;
-  if (values.length > 1 || typeof value === "bigint") throw noImage(name, `its field ${field} is no message`);
-  return readMessage(value, name);
+  const value = bytesIn(message, field, name, "message");
+  return value && readMessage(value, name);
 }
 
 /** The numbers of a field, one by one or packed. */
@@ -54,11 +51,16 @@ export function numbersIn(message: WireMessage, field: number, name: string): re
 
 /** The text of a field that is there at most once. */
 export function textIn(message: WireMessage, field: number, name: string): string | undefined {
+  const value = bytesIn(message, field, name, "text");
+  return value && Buffer.from(value).toString("utf8");
+}
+
+/** Twice is refused: whoever merges them differently, or takes the other one, would see something else. */
+function bytesIn(message: WireMessage, field: number, name: string, what: string): Uint8Array | undefined {
   const values = message.get(field) ?? [];
   const [value] = values;
-  if (value === undefined) return undefined;
-  if (values.length > 1 || typeof value === "bigint") throw noImage(name, `its field ${field} is no text`);
-  return Buffer.from(value).toString("utf8");
+  if (values.length > 1 || typeof value === "bigint") throw noImage(name, `its field ${field} is no ${what}`);
+  return value;
 }
 
 /** The wire format (protobuf.dev, "Encoding"); fixed-size fields and groups of it are skipped or refused. */
