@@ -53,6 +53,15 @@ export default defineConfig({
             },
           ]
         : []),
+      // Makes a Debian of its own from Debian's packages, which takes a minute and a mirror (npm run test:debian).
+      ...(process.env["OCID_DEBIAN"]
+        ? [
+            {
+              extends: true as const,
+              test: { name: "debian", include: ["test/e2e/debian/**/*.test.ts"], ...oneAtATime },
+            },
+          ]
+        : []),
     ],
   },
 });

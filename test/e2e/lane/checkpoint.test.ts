@@ -217,10 +217,9 @@ test("what criu cannot restore is told with criu's reason, and leaves nothing bu
     `rm ${directory}/checkpoint/pages-1.img && tar -cf ${archive} -C ${directory} .`,
   ]);
   const c = await made(p, archive);
-  await expect(daemon.runtime.startContainer({ containerId: c })).rejects.toMatchObject({
-    code: "FAILED_PRECONDITION",
-    message: expect.stringMatching(/could not be restored.*criu: .*pages/),
-  });
+  const refusal = await daemon.runtime.startContainer({ containerId: c }).catch((error: Error) => error);
+  expect(refusal).toMatchObject({ code: "FAILED_PRECONDITION" });
+  expect((refusal as Error).message).toMatch(/could not be restored: .*; criu: \S.*/);
   expect((await status(c)).state).toBe(ContainerState.CONTAINER_CREATED);
   expect(readdirSync(join(daemon.root, "state/runtime/runtimes/runc"))).toEqual([]);
   await daemon.runtime.removeContainer({ containerId: c });
