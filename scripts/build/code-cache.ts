@@ -3,7 +3,6 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Script } from "node:vm";
 import { makeTestImage } from "@ocid/image-copy/testing";
 import { startTestRegistry } from "@ocid/registry/testing";
 import { node, repository } from "../run.ts";
@@ -11,11 +10,13 @@ import { node, repository } from "../run.ts";
 /**
  * What V8 has compiled of each program once `main` was run; the other programs are its worker threads. Functions that
  * were not called are left to be compiled when they are. Where the run fails, as without root's rights, the caches hold
- * less, and starts take longer. In `args`, DIR is a directory and IMAGE an image in a registry.
+ * less, and starts take longer. Options of Node are those of the executable: V8 takes no cache that was made under
+ * others. In `args`, DIR is a directory and IMAGE an image in a registry.
  */
 export async function makeCodeCaches(
   programs: Readonly<Record<string, string>>,
   args: readonly string[],
+  nodeOptions: readonly string[],
 ): Promise<Readonly<Record<string, Uint8Array>>> {
   const directory = mkdtempSync(join(tmpdir(), "ocid-code-cache-"));
   try {
@@ -28,13 +29,12 @@ export async function makeCodeCaches(
     const words = args.map(word =>
       word.replace("DIR", directory).replace("IMAGE", `${registry.host}/${image}`),
     );
-    await runToEnd(join(directory, "main.cjs"), words);
-    return Object.fromEntries(
-      Object.entries(programs).map(([name, text]) => {
-        const cache = join(directory, `${name}.cache`);
-        return [name, existsSync(cache) ? readFileSync(cache) : new Script(text).createCachedData()];
-      }),
-    );
+    await runToEnd(join(directory, "main.cjs"), words, nodeOptions);
+    writeFileSync(join(directory, "compile.cjs"), compiler);
+    const cacheOf = (name: string) => join(directory, `${name}.cache`);
+    const left = Object.keys(programs).filter(name => !existsSync(cacheOf(name)));
+    await runToEnd(join(directory, "compile.cjs"), left, nodeOptions);
+    return Object.fromEntries(Object.keys(programs).map(name => [name, readFileSync(cacheOf(name))]));
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
@@ -73,12 +73,23 @@ if (parentPort) {
 script.runInThisContext()(require, __filename);
 `;
 
+/** Writes the caches of texts that were not run. */
+const compiler = `"use strict";
+const fs = require("node:fs");
+const { join } = require("node:path");
+const { Script } = require("node:vm");
+for (const name of process.argv.slice(2)) {
+  const text = fs.readFileSync(join(__dirname, name + ".txt"), "latin1");
+  fs.writeFileSync(join(__dirname, name + ".cache"), new Script(text).createCachedData());
+}
+`;
+
 /** koffi is found as the package that needs it does. */
 const env = { PATH: process.env["PATH"], NODE_PATH: join(repository, "packages/host/node_modules") };
 
-function runToEnd(program: string, args: readonly string[]): Promise<void> {
+function runToEnd(program: string, args: readonly string[], options: readonly string[]): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn(node, [program, ...args], { stdio: "ignore", timeout: 60_000, env });
+    const child = spawn(node, [...options, program, ...args], { stdio: "ignore", timeout: 60_000, env });
     child.once("error", reject);
     child.once("exit", code => {
       if (code !== 0)

@@ -1,5 +1,5 @@
-import { setFlagsFromString } from "node:v8";
 import { messageOf, wrapError } from "@ocid/base";
+import { limitMallocArenas } from "@ocid/host";
 import { loadStorageConf } from "@ocid/storage";
 import { composeDaemon } from "./compose.ts";
 import { type ConfigSources, loadConfig } from "./config/load-config.ts";
@@ -28,10 +28,9 @@ async function main(argv: readonly string[]): Promise<number> {
     const { output, exitCode } = await configCommand(words.slice(1), sources);
     return say(output, exitCode);
   }
+  // Each of its threads would come to an arena of its own, and keep in it what it has freed.
+  limitMallocArenas(2);
   const { config } = await loadConfig(sources);
-  // Where there is much memory, V8 lets a heap grow to four times of what lives in it before it is collected. A node's
-  // memory is for its pods: half as much again is enough.
-  setFlagsFromString("--heap-growing-percent=50");
   const logging: LogOptions = { ...config.log, journal: isJournal() };
   const logger = createLogger(logging);
   // Files are made with the modes that they are given.

@@ -36,6 +36,7 @@ const prototypes = {
   kill: "int kill(int pid, int signal)",
   waitpid: "int waitpid(int pid, void *status, int options)",
   waitid: "int waitid(int kind, unsigned int id, void *info, int options)",
+  mallopt: "int mallopt(int parameter, int value)",
   sethostname: "int sethostname(const void *name, size_t length)",
   posix_spawn:
     "int posix_spawn(void *pid, const void *path, const void *actions, const void *attributes, const char **argv, const char **envp)",
