@@ -35,7 +35,8 @@ const setups: readonly Setup[] = [
   {
     name: "systemd-crun",
     config: `runtime.cgroup_driver = "systemd"\nruntime.default = "crun"\nruntimes.crun.path = "crun"\n`,
-    tests: [cgroups, ...ofSuite("user-namespace")],
+    // Debian's crun cannot tell what it can do, so pods with user namespaces are refused (docs/operate/runtimes.md).
+    tests: [cgroups],
   },
   {
     name: "cgroupfs-crun",

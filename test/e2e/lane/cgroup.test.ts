@@ -35,8 +35,9 @@ const record = (id: string) =>
   JSON.parse(readFileSync(join(daemon.root, "state/runtime/containers", id, "record.json"), "utf8"));
 const monitorPid = (id: string) =>
   Number(readFileSync(join(daemon.root, "state/runtime/containers", id, "monitor-pid"), "utf8"));
+/** Where the kernel holds the container to it: crun has a cgroup of its own below the scope that systemd makes. */
 const limitOf = (file: string, id: string) =>
-  readFileSync(join(hierarchy, record(id).cgroupPath, file), "utf8").trim();
+  readFileSync(join(hierarchy, cgroupOf(record(id).init.pid), file), "utf8").trim();
 const activeUnits = () =>
   execFileSync("systemctl", ["list-units", "--plain", "--no-legend", "--all", "ocid-*"], {
     encoding: "utf8",
