@@ -127,6 +127,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
     onContainerEnd: ({ oomKilled }) => {
       if (oomKilled) options.onOomKill?.();
     },
+    statsPeriodMs: config.stats.period_seconds * 1_000,
     configuration: config,
     services: [{ definition: pullServiceDefinition, implementation: pulls.implementation() }],
   });

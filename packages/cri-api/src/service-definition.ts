@@ -40,7 +40,7 @@ export type HandlersOf<S> =
           : (
               request: MessageShape<M[K]["input"]>,
               context: CallContext,
-            ) => AsyncIterable<MessageInitShape<M[K]["output"]>>;
+            ) => AsyncIterable<MessageInitShape<M[K]["output"]> | EncodedMessage>;
       }
     : never;
 

@@ -24,6 +24,7 @@ import { Records } from "./records.ts";
 import { recover } from "./recover.ts";
 import { runtimeHandlers } from "./runtime-service.ts";
 import type { ServerContext } from "./server-context.ts";
+import { Statistics } from "./stats/statistics.ts";
 import { createStreamingBackend } from "./streaming-backend.ts";
 import type { Workload } from "./workloads.ts";
 
@@ -42,6 +43,11 @@ export interface CriServerOptions {
   readonly hookDirs?: () => readonly string[];
   /** Kinds of pods that are pinned to processors, of which the first that fits counts; asked at each container. Default: none. */
   readonly workloads?: () => readonly Workload[];
+  /**
+   * How old what a list of statistics says of each container may be, where it is of many; statistics are sampled so often
+   * while somebody asks for them. 0: each list looks at all. Default 10,000 (the kubelet's own period).
+   */
+  readonly statsPeriodMs?: number;
   /** Called when a container has ended. */
   readonly onContainerEnd?: ((end: { readonly id: string; readonly oomKilled: boolean }) => void) | undefined;
   /** The program's own configuration, shown to whoever asks for the status with everything; no secrets in it. */
@@ -96,6 +102,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     plugins: new PluginBridge(options.ports.plugins),
   };
   const events = new ContainerEvents();
+  const statistics = new Statistics(context, options.statsPeriodMs ?? 10_000);
   const streaming = await listenForStreams(createStreamingBackend(context), {
     ...options.streaming,
     logger: logger.child({ part: "streaming" }),
@@ -108,7 +115,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     serviceDefinition(RuntimeService),
     instrument(
       RuntimeService,
-      runtimeHandlers(context, events, streaming) as unknown as Record<string, unknown>,
+      runtimeHandlers(context, events, streaming, statistics) as unknown as Record<string, unknown>,
       logger,
     ),
   );
@@ -158,6 +165,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     },
     async close(graceMs = 5_000) {
       ending.abort();
+      statistics[Symbol.dispose]();
       await streaming[Symbol.asyncDispose]();
       await new Promise<void>(resolve => {
         const force = setTimeout(() => {

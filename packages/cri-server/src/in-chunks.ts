@@ -19,18 +19,39 @@ export async function* inChunks<S extends DescMessage>(
   schema: S,
   items: Iterable<MessageInitShape<S>> | AsyncIterable<MessageInitShape<S>>,
 ): AsyncGenerator<MessageShape<S>[], void, undefined> {
-  let chunk: MessageShape<S>[] = [];
+  const messages = mapped(items, item => create(schema, item));
+  yield* chunks(messages, message => toBinary(schema, message).byteLength);
+}
+
+/** The same of items that are encoded already. */
+export function inEncodedChunks(
+  items: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array[], void, undefined> {
+  return chunks(items, ({ byteLength }) => byteLength);
+}
+
+async function* mapped<T, R>(
+  items: Iterable<T> | AsyncIterable<T>,
+  map: (item: T) => R,
+): AsyncGenerator<R, void, undefined> {
+  for await (const item of items) yield map(item);
+}
+
+async function* chunks<T>(
+  items: AsyncIterable<T>,
+  sizeOf: (item: T) => number,
+): AsyncGenerator<T[], void, undefined> {
+  let chunk: T[] = [];
   let bytes = 0;
   for await (const item of items) {
-    const message = create(schema, item);
-    const size = toBinary(schema, message).byteLength;
+    const size = sizeOf(item);
     if (chunk.length === maxItems || (chunk.length > 0 && bytes + size > maxBytes)) {
       yield chunk;
       await turn();
       chunk = [];
       bytes = 0;
     }
-    chunk.push(message);
+    chunk.push(item);
     bytes += size;
   }
   if (chunk.length > 0) yield chunk;

@@ -2,11 +2,11 @@ import {
   CgroupDriver,
   ContainerEventType,
   ContainerSchema,
-  ContainerStatsSchema,
+  ContainerStatsResponseSchema,
+  EncodedMessage,
   type HandlersOf,
   PodSandboxMetricsSchema,
   PodSandboxSchema,
-  PodSandboxStatsSchema,
   type RuntimeService,
 } from "@ocid/cri-api";
 import type { StreamingServer } from "@ocid/streaming";
@@ -21,8 +21,9 @@ import {
   listContainers,
   listedContainers,
 } from "./container-status.ts";
+import { embed } from "./embed.ts";
 import { execSync } from "./exec-sync.ts";
-import { inChunks } from "./in-chunks.ts";
+import { inChunks, inEncodedChunks } from "./in-chunks.ts";
 import { listPodSandboxMetrics, metricDescriptors } from "./metrics/sandbox-metrics.ts";
 import { nodeStatus } from "./node-status.ts";
 import type { CallOptions } from "./ports.ts";
@@ -32,8 +33,7 @@ import { runSandbox } from "./sandbox-run.ts";
 import { listedSandboxes, listSandboxes, podSandboxStatus, sandboxMessage } from "./sandbox-status.ts";
 import { removeSandbox, stopSandbox } from "./sandbox-stop.ts";
 import type { ServerContext } from "./server-context.ts";
-import { containerStatsList, listContainerStats, lookAt } from "./stats/container-stats.ts";
-import { listPodSandboxStats, podSandboxStats } from "./stats/sandbox-stats.ts";
+import type { Statistics } from "./stats/statistics.ts";
 import { issueAttach, issueExec, issuePortForward } from "./streaming-requests.ts";
 
 /** The CRI's runtime calls. */
@@ -41,6 +41,7 @@ export function runtimeHandlers(
   context: ServerContext,
   events: ContainerEvents,
   streaming: StreamingServer,
+  statistics: Statistics,
 ): HandlersOf<typeof RuntimeService> {
   const { ports, records } = context;
   const stopPod = async (id: string, options: CallOptions) => {
@@ -185,25 +186,25 @@ export function runtimeHandlers(
     getContainerEvents: (_, { signal }) => events.listen(signal),
 
     async containerStats(request) {
-      const { stats } = await lookAt(context, records.getContainer(request.containerId));
-      return { stats };
+      const container = records.getContainer(request.containerId);
+      return statsMessage([await statistics.container(container)]);
     },
     async listContainerStats(request) {
-      return await containerStatsList(context, request.filter);
+      return statsMessage(await Array.fromAsync(statistics.listContainers(request.filter)));
     },
     async *streamContainerStats(request) {
-      const all = listContainerStats(context, request.filter);
-      for await (const containerStats of inChunks(ContainerStatsSchema, all)) yield { containerStats };
+      const all = statistics.listContainers(request.filter);
+      for await (const chunk of inEncodedChunks(all)) yield statsMessage(chunk);
     },
     async podSandboxStats(request) {
-      return { stats: await podSandboxStats(context, records.getSandbox(request.podSandboxId)) };
+      return statsMessage([await statistics.pod(records.getSandbox(request.podSandboxId))]);
     },
     async listPodSandboxStats(request) {
-      return { stats: await Array.fromAsync(listPodSandboxStats(context, request.filter)) };
+      return statsMessage(await Array.fromAsync(statistics.listPods(request.filter)));
     },
     async *streamPodSandboxStats(request) {
-      const all = listPodSandboxStats(context, request.filter);
-      for await (const podSandboxStats of inChunks(PodSandboxStatsSchema, all)) yield { podSandboxStats };
+      const all = statistics.listPods(request.filter);
+      for await (const chunk of inEncodedChunks(all)) yield statsMessage(chunk);
     },
 
     async listMetricDescriptors() {
@@ -218,4 +219,9 @@ export function runtimeHandlers(
         yield { podSandboxMetrics };
     },
   };
+}
+
+/** All answers with statistics have one field, with the same number. */
+function statsMessage(stats: readonly Uint8Array[]): EncodedMessage {
+  return new EncodedMessage(embed(ContainerStatsResponseSchema.field.stats.number, stats));
 }

@@ -272,6 +272,12 @@ export const settings = [
     meaning: "whether http.listen may be an address that other machines reach; the page has no password",
   },
   {
+    key: "stats.period_seconds",
+    type: "integer",
+    meaning:
+      "how old statistics may be in a list of more than 32 containers and pods, which are sampled so often while somebody asks; 0: each list looks at all",
+  },
+  {
     key: "watch.slow_seconds",
     type: "integer",
     meaning: "how long an operation may take before the log tells where it stands",
@@ -363,6 +369,7 @@ export interface Config {
   };
   readonly metrics: { readonly listen: string };
   readonly http: { readonly listen: string; readonly remote: boolean };
+  readonly stats: { readonly period_seconds: number };
   readonly watch: { readonly slow_seconds: number; readonly stuck_seconds: number };
   readonly log: { readonly level: "debug" | "info" | "warn" | "error"; readonly format: "logfmt" | "json" };
 }
@@ -416,5 +423,6 @@ export const defaultConfig: Config = {
   log: { level: "info", format: "logfmt" },
   metrics: { listen: "" },
   http: { listen: "", remote: false },
+  stats: { period_seconds: 10 },
   watch: { slow_seconds: 30, stuck_seconds: 600 },
 };

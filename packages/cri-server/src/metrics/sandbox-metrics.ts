@@ -10,6 +10,9 @@ import { containerMetrics } from "./container-metrics.ts";
 import { descriptorOf, readMetrics } from "./metric.ts";
 import { networkMetrics } from "./network-metrics.ts";
 
+/** Each of them looks at some of its containers at once. */
+const podsAtOnce = 2;
+
 type PodMetrics = MessageInitShape<typeof PodSandboxMetricsSchema>;
 
 export function metricDescriptors(): MessageInitShape<typeof MetricDescriptorSchema>[] {
@@ -21,7 +24,7 @@ export async function* listPodSandboxMetrics(
   context: ServerContext,
 ): AsyncGenerator<PodMetrics, void, undefined> {
   const ready = [...context.records.sandboxes.values()].filter(({ phase }) => phase === "ready");
-  yield* mapAhead(ready, looksAtOnce, sandbox => podMetrics(context, sandbox));
+  yield* mapAhead(ready, podsAtOnce, sandbox => podMetrics(context, sandbox));
 }
 
 async function podMetrics(context: ServerContext, sandbox: Sandbox): Promise<PodMetrics> {
@@ -30,8 +33,8 @@ async function podMetrics(context: ServerContext, sandbox: Sandbox): Promise<Pod
   // As cAdvisor labels the pause container, which a pod's network was counted for.
   const labels = ["POD", cgroup, "", sandbox.id, namespace, name];
   const running = context.records.containersOf(sandbox.id).filter(isRunning);
-  const containers = await Promise.all(
-    running.map(container => unlessGone(metricsOf(context, sandbox, container))),
+  const containers = await Array.fromAsync(
+    mapAhead(running, looksAtOnce, container => unlessGone(metricsOf(context, sandbox, container))),
   );
   return {
     podSandboxId: sandbox.id,

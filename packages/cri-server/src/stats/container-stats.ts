@@ -1,51 +1,29 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { isOcidError } from "@ocid/base";
-import {
-  type ContainerStatsFilter,
-  type ContainerStatsSchema,
-  type EncodedMessage,
-  ListContainerStatsResponseSchema,
-} from "@ocid/cri-api";
-import { mapAhead } from "../ahead.ts";
-import { EncodedEntries } from "../encoded-entries.ts";
+import { type ContainerStatsFilter, ContainerStatsSchema } from "@ocid/cri-api";
 import type { ContainerUsage, UsagePart } from "../ports.ts";
 import type { Container } from "../records.ts";
 import { labelsMatch } from "../sandbox-status.ts";
 import { nowNs, type ServerContext } from "../server-context.ts";
-import { RecentLooks } from "./recent-looks.ts";
 import { usageMessages } from "./usage-message.ts";
-
-export type ContainerStats = MessageInitShape<typeof ContainerStatsSchema>;
 
 /** Containers or pods that are looked at at once. */
 export const looksAtOnce = 8;
 
-/** A container's usage, undefined where it has just ended, and what the CRI says of it. */
+/** What is kept of a look at a container. */
 export interface ContainerLook {
-  readonly id: string;
-  readonly usage: ContainerUsage | undefined;
-  readonly stats: ContainerStats;
+  /** Undefined at the first look, and where it has just ended. */
+  readonly cpuNanoCores: bigint | undefined;
+  /** The CRI's ContainerStats, encoded once for all who ask. */
+  readonly stats: Uint8Array;
 }
 
-/** The kubelet and those who watch a node ask for containers and for pods at the same time. */
-const looks = new RecentLooks<Container, ContainerLook>(500);
-
-/** What a container uses, half a second old at most; one that has ended uses only its disk space. */
-export function lookAt(context: ServerContext, container: Container): Promise<ContainerLook> {
-  return looks.at(container, async () => {
-    const usage = await usageOf(context, container.id, []);
-    return { id: container.id, usage, stats: await statsOf(context, container, usage) };
-  });
-}
-
-async function statsOf(
-  context: ServerContext,
-  container: Container,
-  usage: ContainerUsage | undefined,
-): Promise<ContainerStats> {
+/** What a container uses; one that has ended uses only its disk space. */
+export async function lookAtContainer(context: ServerContext, container: Container): Promise<ContainerLook> {
   const { config } = container;
+  const usage = await usageOf(context, container.id, []);
   const layer = await context.ports.rootfs.usage(container.id);
-  return {
+  const stats = create(ContainerStatsSchema, {
     attributes: {
       id: container.id,
       ...(config.metadata ? { metadata: config.metadata } : {}),
@@ -59,7 +37,8 @@ async function statsOf(
       usedBytes: { value: BigInt(layer.bytes) },
       inodesUsed: { value: BigInt(layer.inodes) },
     },
-  };
+  });
+  return { cpuNanoCores: usage?.cpuNanoCores, stats: toBinary(ContainerStatsSchema, stats) };
 }
 
 /** A container that ends between two looks has no usage, which is no failure. `parts`: default all. */
@@ -81,31 +60,14 @@ export async function unlessGone<T>(look: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** Of containers that run. */
-export async function* listContainerStats(
-  context: ServerContext,
-  filter: ContainerStatsFilter | undefined,
-): AsyncGenerator<ContainerStats, void, undefined> {
-  const wanted = [...context.records.containers.values()].filter(
+/** Those that run, and that a list is asked for. */
+export function wantedContainers(
+  { records }: ServerContext,
+  filter?: ContainerStatsFilter,
+): readonly Container[] {
+  return [...records.containers.values()].filter(
     container => isRunning(container) && matches(container, filter),
   );
-  const look = (container: Container) => unlessGone(lookAt(context, container));
-  for await (const found of mapAhead(wanted, looksAtOnce, look)) if (found) yield found.stats;
-}
-
-/** A look that serves several callers is encoded once. */
-const entries = new EncodedEntries(
-  ListContainerStatsResponseSchema,
-  () => [],
-  (stats: ContainerStats) => ({ stats: [stats] }),
-);
-
-/** All of them in one answer. */
-export async function containerStatsList(
-  context: ServerContext,
-  filter: ContainerStatsFilter | undefined,
-): Promise<EncodedMessage> {
-  return entries.list(await Array.fromAsync(listContainerStats(context, filter)));
 }
 
 export function isRunning(container: Container): boolean {
