@@ -121,12 +121,16 @@ function begin(
 ): { readonly signal: AbortSignal; end(error?: unknown): void } {
   const controller = new AbortController();
   const start = performance.now();
-  call.on("cancelled", () =>
-    controller.abort(new OcidError("CANCELLED", "the caller has gone, or its deadline has passed")),
-  );
+  let ended = false;
+  call.on("cancelled", () => {
+    // Told of every call once its stream is closed; of one that was answered nobody wants to know.
+    if (!ended)
+      controller.abort(new OcidError("CANCELLED", "the caller has gone, or its deadline has passed"));
+  });
   return {
     signal: controller.signal,
     end(error) {
+      ended = true;
       const fields = { method, durationMs: Math.round(performance.now() - start) };
       if (error !== undefined)
         logger.warn("call failed", { ...fields, code: codeOf(error, "INTERNAL"), error: messageOf(error) });

@@ -8,6 +8,11 @@ import type { AppliedLayer, LayerTarget } from "./apply-stream.ts";
  */
 export const resourceLimits = { maxYoungGenerationSizeMb: 16 } as const;
 
+/** What a thread of the pool is started with. */
+export interface LayerWorkerData {
+  readonly niceness: number;
+}
+
 /** A blob source as it travels to a worker: functions stay behind and are called by message. */
 export type SourceMessage =
   | Exclude<BlobSource, { kind: "stream" | "http" }>

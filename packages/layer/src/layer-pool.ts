@@ -8,6 +8,7 @@ import type { AppliedLayer, LayerTarget } from "./apply-stream.ts";
 import {
   type FromWorker,
   fromErrorMessage,
+  type LayerWorkerData,
   resourceLimits,
   type SourceMessage,
   type ToWorker,
@@ -34,8 +35,17 @@ export interface LayerPool extends AsyncDisposable {
   apply(request: ApplyLayerRequest): Promise<AppliedLayer>;
 }
 
-/** `threads`: default one for each processor, at most 3; more do not make it faster. They end when idle for 30 s. */
-export function createLayerPool(options: { readonly threads?: number | undefined } = {}): LayerPool {
+export interface LayerPoolOptions {
+  /** Default one for each processor, at most 3; more do not make it faster. They end when idle for 30 s. */
+  readonly threads?: number | undefined;
+  /**
+   * How far the threads stand back from others of the process that want the processors too, 0 to 19 (nice(2); on Linux
+   * a thread has its own). Default 0.
+   */
+  readonly niceness?: number | undefined;
+}
+
+export function createLayerPool(options: LayerPoolOptions = {}): LayerPool {
   const threads = options.threads || Math.min(3, availableParallelism());
   const places = new Semaphore(threads);
   const idle: { readonly worker: Worker; readonly timer: NodeJS.Timeout }[] = [];
@@ -46,7 +56,10 @@ export function createLayerPool(options: { readonly threads?: number | undefined
     clearTimeout(kept?.timer);
     const worker =
       kept?.worker ??
-      launchWorker("layer-worker", new URL("./layer-worker.ts", import.meta.url), { resourceLimits });
+      launchWorker("layer-worker", new URL("./layer-worker.ts", import.meta.url), {
+        resourceLimits,
+        workerData: { niceness: options.niceness ?? 0 } satisfies LayerWorkerData,
+      });
     worker.ref();
     busy.add(worker);
     return worker;

@@ -1,13 +1,19 @@
-import { parentPort } from "node:worker_threads";
+import { getPriority, setPriority } from "node:os";
+import { parentPort, workerData } from "node:worker_threads";
 import type { BlobSource } from "@ocid/spec";
 import { runLayerJob } from "./layer-job.ts";
 import {
   type FromWorker,
   fromErrorMessage,
+  type LayerWorkerData,
   type SourceMessage,
   type ToWorker,
   toErrorMessage,
 } from "./layer-messages.ts";
+
+// On Linux that is the calling thread alone, and those that it starts.
+const { niceness } = workerData as LayerWorkerData;
+if (niceness > 0) setPriority(0, Math.min(19, getPriority(0) + niceness));
 
 // Applies one layer at a time; the pool sends the next when this one is done.
 let abort = new AbortController();

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { createReadStream, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { getPriority } from "node:os";
 import { join } from "node:path";
 import { createLayerPool, rebuildTar } from "@ocid/layer";
 import { type DiffId, digestBytes } from "@ocid/spec";
@@ -95,3 +96,23 @@ describe("a layer that is unpacked by a second thread", () => {
     expect(readdirSync(wanted.directory, { recursive: true })).toEqual(before);
   });
 });
+
+test("the threads of a nice pool, and those that they start, stand back; the others do not", async () => {
+  await using nice = createLayerPool({ threads: 1, niceness: 3 });
+  const before = niceThreads();
+  await nice.apply(request(good));
+  const own = getPriority(process.pid);
+  const after = niceThreads();
+  const more =
+    after.filter(value => value === own + 3).length - before.filter(value => value === own + 3).length;
+  expect(more).toBeGreaterThanOrEqual(2);
+  expect(getPriority(process.pid)).toBe(own);
+});
+
+/** The nice values of all threads (proc(5), `/proc/pid/stat`, field 19). */
+function niceThreads(): readonly number[] {
+  return readdirSync("/proc/self/task").map(tid => {
+    const stat = readFileSync(`/proc/self/task/${tid}/stat`, "utf8");
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[16]);
+  });
+}

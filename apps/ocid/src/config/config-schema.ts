@@ -275,7 +275,7 @@ export const settings = [
     key: "stats.period_seconds",
     type: "integer",
     meaning:
-      "how old statistics may be in a list of more than 32 containers and pods, which are sampled so often while somebody asks; 0: each list looks at all",
+      "how old, in seconds, statistics may be in a list of more than 32 containers and pods; 0: each list looks at all",
   },
   {
     key: "watch.slow_seconds",
