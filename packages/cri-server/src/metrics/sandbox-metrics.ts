@@ -10,9 +10,6 @@ import { containerMetrics } from "./container-metrics.ts";
 import { descriptorOf, readMetrics } from "./metric.ts";
 import { networkMetrics } from "./network-metrics.ts";
 
-/** Each of them looks at some of its containers at once. */
-const podsAtOnce = 2;
-
 type PodMetrics = MessageInitShape<typeof PodSandboxMetricsSchema>;
 
 export function metricDescriptors(): MessageInitShape<typeof MetricDescriptorSchema>[] {
@@ -24,7 +21,7 @@ export async function* listPodSandboxMetrics(
   context: ServerContext,
 ): AsyncGenerator<PodMetrics, void, undefined> {
   const ready = [...context.records.sandboxes.values()].filter(({ phase }) => phase === "ready");
-  yield* mapAhead(ready, podsAtOnce, sandbox => podMetrics(context, sandbox));
+  yield* mapAhead(ready, looksAtOnce, sandbox => podMetrics(context, sandbox));
 }
 
 async function podMetrics(context: ServerContext, sandbox: Sandbox): Promise<PodMetrics> {
