@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { createReadStream, writeSync } from "node:fs";
+import { createReadStream } from "node:fs";
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { codeOf, isOcidError, KeyedLock, OcidError } from "@ocid/base";
@@ -29,7 +29,6 @@ export async function hasBlobFile(path: string, descriptor: Descriptor): Promise
  * Writes a blob under its name once it is whole and right; returns false when it was there. What has arrived when it is
  * interrupted, by an error, a cancellation or the end of the process, stays beside it as `<blob>.<pid>.partial`; the
  * next writer takes it over, reads it through and asks for the rest only. The digest covers every byte of the result.
- * `receive` is the quicker way to the bytes, where there is one.
  */
 export async function writeBlobFile(
   path: string,
@@ -81,36 +80,18 @@ async function fill(
   partial: string,
   descriptor: Descriptor,
   openFrom: (offset: number) => AsyncIterable<Uint8Array>,
-  { signal, receive }: PutBlobOptions,
+  { signal }: PutBlobOptions,
 ): Promise<Filled> {
   const algorithm = digestAlgorithm(descriptor.digest);
   const hash = createHash(algorithm);
   const file = await open(partial, "a+", 0o644);
+  const end = new FileEnd(file);
   try {
     const from = (await file.stat()).size;
-    for await (const chunk of createReadStream(partial, { highWaterMark: 1024 * 1024, signal }))
-      hash.update(chunk);
+    if (from > 0)
+      for await (const chunk of createReadStream(partial, { highWaterMark: 1024 * 1024, signal }))
+        hash.update(chunk);
     let position = from;
-    if (receive && position < descriptor.size) {
-      let refused = false;
-      try {
-        await receive(position, chunk => {
-          try {
-            if (position + chunk.byteLength > descriptor.size) throw tooLong(descriptor);
-            hash.update(chunk);
-            for (let at = 0; at < chunk.byteLength; ) at += writeSync(file.fd, chunk, at);
-            position += chunk.byteLength;
-          } catch (error) {
-            refused = true;
-            throw error;
-          }
-        });
-      } catch (error) {
-        // What the source did not bring like this, it may yet by `openFrom`, which also says why not.
-        if (refused || signal?.aborted) throw error;
-      }
-    }
-    const end = new FileEnd(file);
     for (let failures = 0; position < descriptor.size || descriptor.size === 0; ) {
       const before = position;
       try {
@@ -126,15 +107,13 @@ async function fill(
       } catch (error) {
         failures = position > before ? 1 : failures + 1;
         if (signal?.aborted || codeOf(error) !== "UNAVAILABLE" || failures >= maxFailures) throw error;
-      } finally {
-        // What has arrived is kept, whatever comes next.
-        await end.flush();
       }
     }
-    await file.datasync();
+    await end.sync();
     const found = finishDigest(hash, algorithm);
     return { verified: found === descriptor.digest, from, found };
   } finally {
+    await end.settle();
     await file.close();
   }
 }

@@ -5,6 +5,7 @@ import { checkDiffId } from "./check-diff-id.ts";
 import type { CopyContext } from "./copy-context.ts";
 import { onSide, readingFrom, sideError } from "./copy-side.ts";
 import { formatOf, type LayerCompression, layerCompression, layerMediaType } from "./layer-media-type.ts";
+import { readBlob } from "./read-blob.ts";
 import { readFileFrom } from "./spool.ts";
 
 export interface LayerToCopy {
@@ -49,27 +50,10 @@ export async function copyBlob(
   }
   meter.start(descriptor);
   const open = (offset = 0) =>
-    readingFrom(
-      source.name,
-      // The destination verifies.
-      meter.count(descriptor, offset, source.openBlob(descriptor, { offset, signal, verify: false })),
-    );
-  const receive =
-    source.receiveBlob &&
-    (async (offset: number, take: (bytes: Uint8Array) => void) => {
-      const count = meter.counter(descriptor, offset);
-      await source.receiveBlob?.(descriptor, {
-        offset,
-        signal,
-        take(bytes) {
-          take(bytes);
-          count(bytes.byteLength);
-        },
-      });
-    });
+    readingFrom(source.name, meter.count(descriptor, offset, readBlob(source, descriptor, { offset, signal })));
   try {
     const { mountFrom } = source;
-    const sent = await destination.putBlob(descriptor, open, { signal, mountFrom, receive });
+    const sent = await destination.putBlob(descriptor, open, { signal, mountFrom });
     meter.done(descriptor, !sent);
     return descriptor;
   } catch (error) {

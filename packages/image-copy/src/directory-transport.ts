@@ -7,6 +7,7 @@ import type { BlobDestination, ImageSource } from "./image-source.ts";
 import { pathIdentity } from "./policy-scopes.ts";
 import { readIfThere, readNumbered } from "./signatures/lookaside.ts";
 import { readSmallFile } from "./small-file.ts";
+import { readFilePieces } from "./read-file-pieces.ts";
 import { readFileFrom } from "./spool.ts";
 
 /** An image of a plain directory: `manifest.json`, and blobs by the hex of their digest, as other tools' `dir:` has it. */
@@ -37,6 +38,7 @@ export function createDirectorySource(directory: string): ImageSource {
       const bytes = readFileFrom(blob(descriptor.digest), offset, signal);
       return offset === 0 && verify ? verifyStream(bytes, descriptor) : bytes;
     },
+    receiveBlob: (descriptor, options) => readFilePieces(blob(descriptor.digest), options),
     blobSource: async ({ digest }) => ({ kind: "file", path: blob(digest) }),
   };
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,41 +13,65 @@ beforeAll(async () => {
 
 afterAll(() => rm(directory, { recursive: true }));
 
-const chunks = Array.from({ length: 50 }, (_, at) => Buffer.alloc(65_000 + at, at));
+const large = Buffer.alloc(50 * 1024 * 1024, 1);
 
 describe("FileEnd", () => {
-  test("writes chunks in their order, the last ones when it is flushed", async () => {
+  test("writes bytes in their order, whose memory can be filled anew then", async () => {
     const path = join(directory, "whole");
     const file = await open(path, "a+");
     const end = new FileEnd(file);
-    for (const chunk of chunks) await end.append(chunk);
-    await end.flush();
+    const piece = Buffer.alloc(65_000);
+    for (let turn = 0; turn < 50; turn++) await end.append(piece.fill(turn));
+    await end.sync();
     await file.close();
-    expect(readFileSync(path).equals(Buffer.concat(chunks))).toBe(true);
+    const expected = Array.from({ length: 50 }, (_, turn) => Buffer.alloc(65_000, turn));
+    expect(readFileSync(path).equals(Buffer.concat(expected))).toBe(true);
   });
 
-  test("goes on after a write that took a part", async () => {
-    const written: Uint8Array[] = [];
-    const taking = (bytes: Uint8Array) => {
-      const taken = Buffer.from(bytes.subarray(0, 40_000));
-      written.push(taken);
-      return { bytesWritten: taken.byteLength };
-    };
+  test("syncs while more comes, once at a time, and the rest in the end", async () => {
+    const syncs: PromiseWithResolvers<void>[] = [];
+    const fd = openSync(join(directory, "large"), "a+");
     const file = {
-      writev: async (pieces: readonly Uint8Array[]) => taking(pieces[0]!),
-      write: async (bytes: Uint8Array, at: number) => taking(bytes.subarray(at)),
+      fd,
+      datasync() {
+        const sync = Promise.withResolvers<void>();
+        syncs.push(sync);
+        return sync.promise;
+      },
     } as unknown as FileHandle;
     const end = new FileEnd(file);
-    for (const chunk of chunks) await end.append(chunk);
-    await end.flush();
-    expect(Buffer.concat(written).equals(Buffer.concat(chunks))).toBe(true);
+    await end.append(large);
+    await end.append(large);
+    expect(syncs).toHaveLength(1);
+    let isSynced = false;
+    const synced = end.sync().then(() => {
+      isSynced = true;
+    });
+    syncs[0]!.resolve();
+    await new Promise(setImmediate);
+    expect(syncs).toHaveLength(2);
+    expect(isSynced).toBe(false);
+    syncs[1]!.resolve();
+    await synced;
+    closeSync(fd);
+  });
+
+  test("tells of a sync that failed on the way", async () => {
+    const fd = openSync(join(directory, "failing"), "a+");
+    const full = Object.assign(new Error("no space left"), { code: "ENOSPC" });
+    const answers = [Promise.reject(full), Promise.resolve()];
+    answers[0]!.catch(() => {});
+    const file = { fd, datasync: () => answers.shift()! } as unknown as FileHandle;
+    const end = new FileEnd(file);
+    await end.append(large);
+    await expect(end.sync()).rejects.toThrow("no space left");
+    closeSync(fd);
   });
 
   test("tells of a write that failed", async () => {
-    const full = Object.assign(new Error("no space left"), { code: "ENOSPC" });
-    const file = { writev: () => Promise.reject(full) } as unknown as FileHandle;
-    const end = new FileEnd(file);
-    await end.append(Buffer.from("x"));
-    await expect(end.flush()).rejects.toThrow("no space left");
+    const fd = openSync("/dev/full", "a");
+    const end = new FileEnd({ fd } as FileHandle);
+    await expect(end.append(Buffer.from("x"))).rejects.toMatchObject({ code: "ENOSPC" });
+    closeSync(fd);
   });
 });

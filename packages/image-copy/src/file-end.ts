@@ -1,55 +1,49 @@
+import { write } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
+import { promisify } from "node:util";
 
-/** Bytes that one write takes: a trip to the thread pool and back costs more than copying a socket's chunk. */
-const batchBytes = 1024 * 1024;
+const writeBytes = promisify(write);
 
-/**
- * Appends chunks to a file that was opened for appending, many with one write, and while the next ones arrive. Chunks
- * are kept until they are written and must not be filled anew. A write's failure shows with a later call, `flush` at
- * the latest.
- */
+/** Bytes after which those before are synced, while more come: the less is left to wait for in the end. Syncs are not for nothing. */
+const syncBytes = 48 * 1024 * 1024;
+
+/** The end of a file that was opened for appending, for bytes of which all have to be on the disk at some time. */
 export class FileEnd {
   readonly #file: FileHandle;
-  #waiting: Uint8Array[] = [];
-  #bytes = 0;
-  #writing: Promise<void> = Promise.resolve();
+  #unsynced = 0;
+  #syncing: Promise<void> | undefined;
 
   constructor(file: FileHandle) {
     this.#file = file;
   }
 
-  async append(chunk: Uint8Array): Promise<void> {
-    this.#waiting.push(chunk);
-    this.#bytes += chunk.byteLength;
-    if (this.#bytes >= batchBytes) await this.#begin();
+  /** Resolves when the bytes are in the file, and their memory can be used again. */
+  async append(bytes: Uint8Array): Promise<void> {
+    // A disk that is nearly full takes a part; the rest says why.
+    for (let at = 0; at < bytes.byteLength; )
+      at += (await writeBytes(this.#file.fd, bytes, at, bytes.byteLength - at)).bytesWritten;
+    this.#unsynced += bytes.byteLength;
+    if (this.#unsynced >= syncBytes && !this.#syncing) this.#beginSync();
   }
 
-  /** Resolves when everything is in the file. */
-  async flush(): Promise<void> {
-    await this.#begin();
-    await this.#writing;
+  /** Resolves when everything is on the disk. */
+  async sync(): Promise<void> {
+    await this.#syncing;
+    await this.#file.datasync();
   }
 
-  async #begin(): Promise<void> {
-    await this.#writing;
-    const batch = this.#waiting;
-    this.#waiting = [];
-    this.#bytes = 0;
-    this.#writing = writeAll(this.#file, batch);
-    // Whoever waits for it next is told.
-    this.#writing.catch(() => {});
+  /** Resolves when the file is left alone, so that it can be closed. */
+  async settle(): Promise<void> {
+    await this.#syncing?.catch(() => {});
   }
-}
 
-async function writeAll(file: FileHandle, chunks: readonly Uint8Array[]): Promise<void> {
-  const bytes = chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0);
-  if (bytes === 0) return;
-  const { bytesWritten } = await file.writev(chunks);
-  // A disk that is nearly full takes a part; the rest says why.
-  if (bytesWritten < bytes) await writeRest(file, Buffer.concat(chunks).subarray(bytesWritten));
-}
-
-async function writeRest(file: FileHandle, rest: Uint8Array): Promise<void> {
-  for (let at = 0; at < rest.byteLength; )
-    at += (await file.write(rest, at, rest.byteLength - at)).bytesWritten;
+  #beginSync(): void {
+    this.#unsynced = 0;
+    const syncing = this.#file.datasync().then(() => {
+      this.#syncing = undefined;
+    });
+    // A failure is told by `sync`, once everything has come.
+    syncing.catch(() => {});
+    this.#syncing = syncing;
+  }
 }

@@ -12,13 +12,6 @@ export interface OpenBlobOptions extends CallOptions {
   readonly verify?: boolean | undefined;
 }
 
-export interface ReceiveBlobOptions extends CallOptions {
-  /** The first byte wanted. */
-  readonly offset: number;
-  /** Called with the bytes in their order; the memory that they are in is used again when it returns. */
-  readonly take: (bytes: Uint8Array) => void;
-}
-
 export interface ManifestBytes {
   readonly descriptor: Descriptor;
   readonly bytes: Uint8Array;
@@ -40,10 +33,14 @@ export interface ImageSource extends Partial<AsyncDisposable> {
   /** A blob's bytes, verified as they come, unless that is left to the caller. */
   openBlob(descriptor: Descriptor, options?: OpenBlobOptions): AsyncIterable<Uint8Array>;
   /**
-   * The same without a stream in between, where the source has it so: half the work. Nothing is verified, and nothing
-   * tried twice: when it fails, or ends early, `openBlob` can go on behind what was taken. Rejects with what `take` throws.
+   * The same from an offset on without a stream in between, where the source has it so: half the work. A piece's memory
+   * is used again when the next one is asked for. Nothing is verified, and nothing tried twice: when it fails, or ends
+   * early, `openBlob` can go on behind it.
    */
-  receiveBlob?(descriptor: Descriptor, options: ReceiveBlobOptions): Promise<void>;
+  receiveBlob?(
+    descriptor: Descriptor,
+    options: CallOptions & { readonly offset: number },
+  ): AsyncIterable<Uint8Array>;
   /** Signatures of a manifest, as they are kept with the image; not verified. */
   getSignatures?(digest: Digest, options?: SignatureOptions): Promise<readonly ImageSignature[]>;
   /** Where a blob's bytes can be had without going through this process's main thread; they are not verified yet. */
@@ -74,8 +71,6 @@ export interface PolicyIdentity {
 
 export interface PutBlobOptions extends CallOptions {
   readonly mountFrom?: string | undefined;
-  /** What `open` gives, by the source's `receiveBlob`. */
-  readonly receive?: ((offset: number, take: ReceiveBlobOptions["take"]) => Promise<void>) | undefined;
 }
 
 /** Where an image is copied to, blob by blob: a registry, a layout, a directory, an archive. */
@@ -92,8 +87,10 @@ export interface BlobDestination extends Partial<AsyncDisposable> {
   readonly holdsIndexes?: boolean;
   hasBlob(descriptor: Descriptor, options?: CallOptions): Promise<boolean>;
   /**
-   * Stores a blob, once its bytes are verified (DATA_LOSS when they are not the descriptor's); returns false when the destination already had it or took it over by itself. `open` may be called
-   * again, and with the first byte wanted: what was kept of an interrupted copy is not read again.
+   * Stores a blob, once its bytes are verified (DATA_LOSS when they are not the descriptor's); returns false when the
+   * destination already had it or took it over by itself. `open` may be called again, and with the first byte wanted:
+   * what was kept of an interrupted copy is not read again. The memory of what it yields may be used again when more is
+   * asked for.
    */
   putBlob(
     descriptor: Descriptor,

@@ -53,7 +53,6 @@ export type {
   OpenBlobOptions,
   PolicyIdentity,
   PutBlobOptions,
-  ReceiveBlobOptions,
   SignatureOptions,
   UnpackedLayers,
 } from "./image-source.ts";

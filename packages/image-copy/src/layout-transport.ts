@@ -15,6 +15,7 @@ import type { BlobDestination, ImageSource } from "./image-source.ts";
 import { chooseEntry, layoutVersion, readLayoutIndex, withEntry } from "./layout-index.ts";
 import { pathIdentity } from "./policy-scopes.ts";
 import { readSmallFile } from "./small-file.ts";
+import { readFilePieces } from "./read-file-pieces.ts";
 import { readFileFrom } from "./spool.ts";
 import { sweepBlobs } from "./sweep-blobs.ts";
 
@@ -39,6 +40,7 @@ export function createLayoutSource(directory: string, tag?: string): ImageSource
       const bytes = readFileFrom(blobPath(directory, descriptor.digest), offset, signal);
       return offset === 0 && verify ? verifyStream(bytes, descriptor) : bytes;
     },
+    receiveBlob: (descriptor, options) => readFilePieces(blobPath(directory, descriptor.digest), options),
     blobSource: async ({ digest }) => ({ kind: "file", path: blobPath(directory, digest) }),
   };
 }
@@ -56,7 +58,11 @@ export function createLayoutDestination(directory: string, tag?: string): BlobDe
     async putManifest({ descriptor, bytes }, named) {
       const path = blobPath(directory, descriptor.digest);
       await mkdir(dirname(path), { recursive: true });
-      if (!(await hasBlobFile(path, descriptor))) await writeAtomic(path, bytes, 0o644);
+      // Each waits for the disk; only the index has to be last.
+      await Promise.all([
+        hasBlobFile(path, descriptor).then(has => (has ? undefined : writeAtomic(path, bytes, 0o644))),
+        named ? writeAtomic(join(directory, "oci-layout"), layoutVersion, 0o644) : undefined,
+      ]);
       if (named) await nameManifest(directory, descriptor, tag);
     },
   };
@@ -68,7 +74,6 @@ async function nameManifest(
   tag: string | undefined,
 ): Promise<void> {
   await writingIndex.run(resolve(directory), async () => {
-    await writeAtomic(join(directory, "oci-layout"), layoutVersion, 0o644);
     const index = withEntry(await readLayoutIndex(directory), descriptor, tag);
     await writeAtomic(join(directory, "index.json"), index, 0o644);
   });

@@ -3,9 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createRegistryClient, type RegistryClient } from "@ocid/registry";
 import { type FaultRule, makeLargeLayer, startTestRegistry, type TestRegistry } from "@ocid/registry/testing";
-import { digestBytes } from "@ocid/spec";
+import { digestBytes, type HttpBlobSource } from "@ocid/spec";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { writeBlobFile } from "./blob-file.ts";
+import type { ImageSource } from "./image-source.ts";
+import { readBlob } from "./read-blob.ts";
+import { receiveBlob } from "./receive-blob.ts";
 import { createRegistrySource } from "./registry-transport.ts";
 
 // Large enough to come in ranges over several connections.
@@ -29,25 +32,53 @@ afterEach(async () => {
 });
 
 /** Writes the layer into a file by way of `receiveBlob`; `opened` is where the stream had to go on. */
-async function writeLayer(path: string): Promise<void> {
+async function writeLayer(path: string, fastMs: number): Promise<void> {
+  const reference = { registry: registry.host, repository: "a/b", tag: "1" };
   const blob = { ...registry.addBlob("a/b", layer), mediaType: "application/vnd.oci.image.layer.v1.tar" };
-  const source = createRegistrySource(client, { registry: registry.host, repository: "a/b", tag: "1" });
-  const open = (offset = 0) => {
-    opened.push(offset);
-    return source.openBlob(blob, { offset, verify: false });
+  const source: Pick<ImageSource, "openBlob" | "receiveBlob"> = {
+    openBlob(descriptor, options) {
+      opened.push(options?.offset ?? 0);
+      return createRegistrySource(client, reference).openBlob(descriptor, options);
+    },
+    async *receiveBlob(descriptor, options) {
+      const { size } = descriptor;
+      const http = (await client.blobSource(reference, descriptor)) as HttpBlobSource;
+      yield* receiveBlob(http, { ...options, size, fastMs });
+    },
   };
-  const receive = (offset: number, take: (bytes: Uint8Array) => void) =>
-    source.receiveBlob!(blob, { offset, take });
-  await writeBlobFile(path, blob, open, { receive });
+  await writeBlobFile(path, blob, offset => readBlob(source, blob, { offset }));
 }
 
+const ranges = () => registry.requests.filter(({ headers }) => headers.range !== undefined);
+
+describe("a source in a registry", () => {
+  test("gives a blob without a stream", async () => {
+    const blob = { ...registry.addBlob("a/b", layer), mediaType: "application/vnd.oci.image.layer.v1.tar" };
+    const source = createRegistrySource(client, { registry: registry.host, repository: "a/b", tag: "1" });
+    const rest: Buffer[] = [];
+    for await (const piece of source.receiveBlob!(blob, { offset: 39_000_000 })) rest.push(Buffer.from(piece));
+    const expected = registry.readBlob("a/b", layer.digest)!.subarray(39_000_000);
+    expect(Buffer.concat(rest).equals(expected)).toBe(true);
+  });
+
+  test("is let go of when nobody wants more of its blob", async () => {
+    const blob = { ...registry.addBlob("a/b", layer), mediaType: "application/vnd.oci.image.layer.v1.tar" };
+    const source = createRegistrySource(client, { registry: registry.host, repository: "a/b", tag: "1" });
+    for await (const _ of source.receiveBlob!(blob, { offset: 0 })) break;
+  });
+});
+
 describe("receiving a blob of a registry into a file", () => {
-  test("takes ranges over several connections, and no stream", async () => {
+  // Connections are never fast, or always.
+  test.each([
+    [5, 0],
+    [2, 60_000],
+  ])("takes %i ranges, and no stream", async (count, fastMs) => {
     const path = join(directory, "blob");
-    await writeLayer(path);
+    await writeLayer(path, fastMs);
     expect(digestBytes(readFileSync(path))).toBe(layer.digest);
     expect(opened).toEqual([]);
-    expect(registry.requests.filter(({ headers }) => headers.range !== undefined)).toHaveLength(5);
+    expect(ranges()).toHaveLength(count);
   });
 
   const faults: readonly (readonly [string, FaultRule])[] = [
@@ -57,22 +88,37 @@ describe("receiving a blob of a registry into a file", () => {
     ["that breaks off", { path: /blobs/, after: 2, times: 3, fault: { kind: "cut", afterBytes: 300_000 } }],
     ["that is busy for once", { path: /blobs/, times: 1, fault: { kind: "status", status: 503 } }],
   ];
-  test.each(faults)("copes with a registry %s", async (_, rule) => {
+  const speeds = [
+    ["slow", 0],
+    ["fast", 60_000],
+  ] as const;
+  const cases = speeds.flatMap(([speed, fastMs]) =>
+    faults.map(([what, rule]) => [speed, what, rule, fastMs] as const),
+  );
+  test.each(cases)("copes with a %s registry %s", async (_, _what, rule, fastMs) => {
     registry.fail(rule);
     const path = join(directory, "blob");
-    await writeLayer(path).catch(error => {
+    await writeLayer(path, fastMs).catch(error => {
       // Wrong bytes under a right header show in the digest only.
       if (rule.fault.kind !== "lieAboutRange") throw error;
       expect(error).toMatchObject({ reason: "DigestMismatch" });
       registry.heal();
-      return writeLayer(path);
+      return writeLayer(path, fastMs);
     });
     expect(digestBytes(readFileSync(path))).toBe(layer.digest);
   });
 
-  test("says what is wrong with content that is not what was named", async () => {
+  test("goes on as a stream behind what has come", async () => {
+    registry.fail({ path: /blobs/, after: 1, times: 1, fault: { kind: "cut", afterBytes: 3_000_000 } });
+    const path = join(directory, "blob");
+    await writeLayer(path, 60_000);
+    expect(digestBytes(readFileSync(path))).toBe(layer.digest);
+    expect(opened).toEqual([8 * 1024 * 1024 + 3_000_000]);
+  });
+
+  test.each(speeds)("says what is wrong with content of a %s registry", async (_, fastMs) => {
     registry.fail({ path: /blobs/, fault: { kind: "wrongContent" } });
-    await expect(writeLayer(join(directory, "blob"))).rejects.toMatchObject({
+    await expect(writeLayer(join(directory, "blob"), fastMs)).rejects.toMatchObject({
       code: "DATA_LOSS",
       reason: "DigestMismatch",
     });

@@ -35,9 +35,9 @@ export function createRegistrySource(
       client.fetchManifest(digest === undefined ? reference : { registry, repository, digest }, options),
     openBlob: (descriptor, options) =>
       brokenOff(client.openBlob(reference, descriptor, options), descriptor.digest),
-    async receiveBlob(descriptor, options) {
+    async *receiveBlob(descriptor, options) {
       const blob = await client.blobSource(reference, descriptor, options);
-      if (blob.kind === "http") await receiveBlob(blob, { ...options, size: descriptor.size });
+      if (blob.kind === "http") yield* receiveBlob(blob, { ...options, size: descriptor.size });
     },
     blobSource: (descriptor, options) => client.blobSource(reference, descriptor, options),
   };

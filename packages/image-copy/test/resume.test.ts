@@ -57,7 +57,8 @@ describe.each(["oci", "dir"])("a copy to %s: that is killed", transport => {
     const directory = join(root.path, transport);
     const blobs = transport === "oci" ? join(directory, "blobs/sha256") : directory;
     const name = digestHex(layer.digest);
-    // From some range on, all connections fall silent in the middle.
+    // Everything falls silent in the middle, whether it comes over one connection that is fast or in ranges over some.
+    registry.fail({ path: layerPath, after: 1, times: 1, fault: { kind: "hang", afterBytes: 200_000_000 } });
     registry.fail({ path: layerPath, after: 25, fault: { kind: "hang", afterBytes: 1_000_000 } });
     const killed = startCopy(`${transport}:${directory}`);
     const kept = async () => (await findPartialBlobs(blobs, name).catch(() => []))[0]?.size ?? 0;

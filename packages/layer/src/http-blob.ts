@@ -17,7 +17,8 @@ export interface HttpBlobOptions {
   readonly slowMs?: number;
   /** How many connections in a row may bring next to nothing; with 1 the first that breaks is the last. Default 6. */
   readonly attempts?: number;
-  readonly take: (bytes: Uint8Array) => void;
+  /** The memory of the bytes is used again once it returns; a promise has the connection wait, but for what is on its way. */
+  readonly take: (bytes: Uint8Array) => void | Promise<void>;
 }
 
 const maxRedirects = 10;
@@ -41,7 +42,7 @@ export async function downloadBlob(source: HttpBlobSource, options: HttpBlobOpti
     try {
       const answer = await follow(source, headers, position, options, bytes => {
         position += bytes.byteLength;
-        options.take(bytes);
+        return options.take(bytes);
       });
       if ((answer.status === 401 || answer.status === 403) && !renewed && source.renew) {
         const fresh = await source.renew(answer.headers["www-authenticate"]);
@@ -76,7 +77,7 @@ async function follow(
   headers: Readonly<Record<string, string>>,
   position: number,
   options: HttpBlobOptions,
-  take: (bytes: Uint8Array) => void,
+  take: HttpBlobOptions["take"],
 ): Promise<ResponseHead> {
   const origin = new URL(source.url);
   let url = origin;
@@ -117,7 +118,7 @@ async function follow(
               reason: "RangeMismatch",
             });
           taken += wanted.byteLength;
-          if (wanted.byteLength > 0) take(wanted);
+          return wanted.byteLength > 0 ? take(wanted) : undefined;
         },
       },
     );

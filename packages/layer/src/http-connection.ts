@@ -1,5 +1,5 @@
 import { isIP, connect as netConnect, type Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
+import type { SecureContext, TLSSocket } from "node:tls";
 import { OcidError, Pace } from "@ocid/base";
 import { lookupRedirected } from "@ocid/base/redirects";
 import type { TlsOptions } from "@ocid/spec";
@@ -23,7 +23,8 @@ export interface GetRequest {
 /** What was said with `false` from `onHead`: the body is not wanted. */
 export interface GetHandlers {
   onHead(head: ResponseHead): boolean;
-  onBody(bytes: Uint8Array): void;
+  /** A promise has the socket wait for it; what TLS has decrypted by then comes nevertheless. */
+  onBody(bytes: Uint8Array): void | Promise<void>;
 }
 
 // One for the thread: what a socket has received is dealt with before the next one is read.
@@ -41,6 +42,7 @@ export async function httpGet(request: GetRequest, handlers: GetHandlers): Promi
   await new Promise<void>((resolve, reject) => {
     let socket: Socket | TLSSocket | undefined;
     let wanted = true;
+    let busy: Promise<void> | undefined;
     const finish = (error?: unknown) => {
       signal?.removeEventListener("abort", abort);
       socket?.removeAllListeners();
@@ -60,7 +62,7 @@ export async function httpGet(request: GetRequest, handlers: GetHandlers): Promi
         wanted = handlers.onHead(head);
       },
       bytes => {
-        if (wanted) handlers.onBody(bytes);
+        if (wanted) busy = handlers.onBody(bytes) ?? busy;
       },
     );
     const pace = new Pace({ windowMs: request.slowMs });
@@ -73,21 +75,34 @@ export async function httpGet(request: GetRequest, handlers: GetHandlers): Promi
           reader.write(buffer.subarray(0, received));
           waitingSince = performance.now();
           if (reader.done || !wanted) finish();
+          else if (busy) return pause(busy);
         } catch (error) {
           finish(error);
         }
         return true;
       },
     };
+    const pause = (until: Promise<void>): false => {
+      until.then(() => {
+        if (busy !== until) return;
+        busy = undefined;
+        waitingSince = performance.now();
+        socket?.resume();
+      }, finish);
+      return false;
+    };
     signal?.addEventListener("abort", abort, { once: true });
     socket = openSocket(request, viaProxy, tunnel, onread);
-    socket.setTimeout(request.idleMs, () =>
-      finish(
-        new OcidError("UNAVAILABLE", `${url.host} has sent nothing for ${request.idleMs} ms`, {
-          reason: "Idle",
-        }),
-      ),
-    );
+    socket.setTimeout(request.idleMs, () => {
+      // Who is not read from cannot send.
+      if (busy) socket?.setTimeout(request.idleMs);
+      else
+        finish(
+          new OcidError("UNAVAILABLE", `${url.host} has sent nothing for ${request.idleMs} ms`, {
+            reason: "Idle",
+          }),
+        );
+    });
     socket.once("error", finish);
     socket.once("close", () =>
       finish(
@@ -126,11 +141,28 @@ function openSocket(
     ...(isIP(host) ? {} : { servername: host }),
     ALPNProtocols: ["http/1.1"],
     rejectUnauthorized: tls?.verify ?? true,
-    ...(tls?.ca ? { ca: [...tls.ca] } : {}),
-    ...(tls?.cert ? { cert: tls.cert } : {}),
-    ...(tls?.key ? { key: tls.key } : {}),
+    secureContext: contextOf(tls),
     onread,
   } as never);
+}
+
+const contexts = new WeakMap<TlsOptions, SecureContext>();
+const usual: TlsOptions = {};
+
+/** Made once for all connections with the same options: reading the authorities takes longer than a handshake. */
+function contextOf(options: TlsOptions = usual): SecureContext {
+  let context = contexts.get(options);
+  if (!context) {
+    const { ca, cert, key, verify = true } = options;
+    context = process.getBuiltinModule("node:tls").createSecureContext({
+      // Without a list it would be all that Node knows.
+      ...(verify ? (ca ? { ca: [...ca] } : {}) : { ca: [] }),
+      ...(cert ? { cert } : {}),
+      ...(key ? { key } : {}),
+    });
+    contexts.set(options, context);
+  }
+  return context;
 }
 
 function openTunnel(proxy: URL, url: URL, request: GetRequest): Promise<Socket> {

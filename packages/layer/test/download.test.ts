@@ -1,8 +1,10 @@
+import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createLayerPool } from "@ocid/layer";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createLayerPool, downloadBlob } from "@ocid/layer";
 import { type Fault, makeLargeLayer, startTestRegistry, type TestRegistry } from "@ocid/registry/testing";
-import type { DiffId } from "@ocid/spec";
+import { type DiffId, finishDigest } from "@ocid/spec";
 import { tempRoot } from "@ocid/testkit";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 
@@ -57,6 +59,37 @@ test("a large layer comes in ranges over several connections", async () => {
   ]);
   expect(sent()).toBe(layer.size);
   expect(readdirSync(place.place)).toEqual(["files"]);
+});
+
+test("who takes the bytes may have the connection wait, however long", async () => {
+  const source = { kind: "http", url: `http://${registry.host}/v2/a/b/blobs/${layer.digest}`, headers: {} } as const;
+  const hash = createHash("sha256");
+  const gate = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  let taken = 0;
+  const done = downloadBlob(source, {
+    from: 0,
+    idleMs: 1_000,
+    take(bytes) {
+      hash.update(bytes);
+      taken += bytes.byteLength;
+      begun.resolve();
+      return taken < layer.size / 2 ? gate.promise : undefined;
+    },
+  });
+  await begun.promise;
+  await sleep(1_500);
+  expect(taken).toBeLessThan(1_000_000);
+  gate.resolve();
+  await done;
+  expect(finishDigest(hash)).toBe(layer.digest);
+  expect(registry.requests).toHaveLength(1);
+});
+
+test("who takes the bytes may refuse more of them after a while", async () => {
+  const source = { kind: "http", url: `http://${registry.host}/v2/a/b/blobs/${layer.digest}`, headers: {} } as const;
+  const take = () => sleep(1).then(() => Promise.reject(new Error("enough")));
+  await expect(downloadBlob(source, { from: 0, take })).rejects.toThrow("enough");
 });
 
 describe("a server that is", () => {

@@ -1,4 +1,3 @@
-import type { Readable } from "node:stream";
 import { isOcidError, OcidError, parseRetryAfter, retry } from "@ocid/base";
 import { redirectTarget } from "@ocid/base/redirects";
 import type { TlsOptions } from "@ocid/spec";
@@ -33,7 +32,7 @@ export interface RegistryRequest {
   readonly access: Access;
   readonly headers?: Readonly<Record<string, string>>;
   /** Opened again for each try. */
-  readonly body?: () => Uint8Array | Readable;
+  readonly body?: () => Uint8Array | AsyncIterable<Uint8Array>;
   /** Statuses that are answers, not errors. */
   readonly expect: readonly number[];
   /** What is being done, for errors: `fetch manifest …`. */

@@ -1,4 +1,3 @@
-import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { OcidError } from "@ocid/base";
 import { type Descriptor, referenceName } from "@ocid/spec";
@@ -8,7 +7,10 @@ import type { Place } from "./places.ts";
 import { UploadSession } from "./upload-session.ts";
 import { UploadVerifier } from "./upload-verifier.ts";
 
-/** Opens a blob's bytes from an offset on; called once for each try. */
+/**
+ * Opens a blob's bytes from an offset on; called once for each try. The memory that they are in may be used again when
+ * the next ones are asked for.
+ */
 export type OpenFrom = (offset: number) => AsyncIterable<Uint8Array>;
 
 export interface PushBlobOptions extends CallOptions {
@@ -89,20 +91,15 @@ async function send(
   { size }: Descriptor,
   { chunkBytes }: PushBlobOptions,
 ): Promise<void> {
-  if (upload.position === 0 && chunkBytes === undefined) return await upload.putAll(body(verifier, 0, size));
+  if (upload.position === 0 && chunkBytes === undefined) return await upload.putAll(() => verifier.read(0, size));
   const step = Math.max(1, chunkBytes ?? size, upload.minChunkBytes);
   while (upload.position < size) {
     const from = upload.position;
     const to = Math.min(size, from + step);
-    await upload.patch(from, to, body(verifier, from, to));
+    await upload.patch(from, to, () => verifier.read(from, to));
   }
   // A process that goes on with an upload has not read what another one sent; the registry has, and compares.
   await upload.finish();
-}
-
-function body(verifier: UploadVerifier, from: number, to: number): () => Readable {
-  // As objects, one at a time: a stream of bytes would join them into ever new buffers.
-  return () => Readable.from(verifier.read(from, to), { highWaterMark: 1 });
 }
 
 /** A chunk that is out of its turn (416), like a broken connection, is put right by asking where the upload is. */

@@ -215,6 +215,40 @@ describe("a push", () => {
     },
   );
 
+  test.each([undefined, 600_000])("reads memory that is used again (chunks of %s)", async chunkBytes => {
+    const { registry, client, reference } = await setUp();
+    const open = async function* (offset: number) {
+      const memory = Buffer.alloc(70_000);
+      for (let at = offset; at < bytes.byteLength; at += memory.byteLength) {
+        yield memory.subarray(0, bytes.copy(memory, 0, at));
+        memory.fill(0);
+      }
+    };
+    await client.pushBlob(reference, blob, open, { chunkBytes });
+    expect(Buffer.from(registry.readBlob(repository, blob.digest)!).equals(bytes)).toBe(true);
+  });
+
+  test("that is refused before its end lets go of what it reads", async () => {
+    const { registry, client, reference } = await setUp();
+    registry.fail({ method: "PUT", path: /uploads/, fault: { kind: "respond", status: 400 } });
+    const left = Promise.withResolvers<void>();
+    const open = async function* () {
+      try {
+        for (;;) {
+          yield Buffer.alloc(1000);
+          await new Promise(setImmediate);
+        }
+      } finally {
+        left.resolve();
+      }
+    };
+    const size = 1_000_000_000_000;
+    await expect(client.pushBlob(reference, { ...blob, size }, open)).rejects.toMatchObject({
+      details: { status: 400 },
+    });
+    await left.promise;
+  });
+
   test("of other bytes than promised is broken off", async () => {
     const { registry, client, reference } = await setUp();
     for (const chunkBytes of [undefined, 600_000]) {

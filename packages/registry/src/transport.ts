@@ -1,5 +1,5 @@
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
-import { Readable } from "node:stream";
+import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
+import type { Readable } from "node:stream";
 import { codeOf, isOcidError, OcidError, traced } from "@ocid/base";
 import { lookupRedirected } from "@ocid/base/redirects";
 import type { TlsOptions } from "@ocid/spec";
@@ -10,7 +10,8 @@ export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
 export interface HttpRequest {
   readonly method: Method;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array | Readable | string | undefined;
+  /** Of one that is iterated over, memory may be used again when the next piece is asked for. */
+  readonly body?: Uint8Array | AsyncIterable<Uint8Array> | string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** The URL is one that a server redirected to: names that stand for link-local addresses are refused. */
   readonly redirected?: boolean;
@@ -88,7 +89,8 @@ export class Transport implements AsyncDisposable {
     return new (loadHttps().Agent)({
       ...common,
       rejectUnauthorized: verify,
-      ...(ca ? { ca: [...ca] } : {}),
+      // Without a list Node reads all authorities that it knows.
+      ...(verify ? (ca ? { ca: [...ca] } : {}) : { ca: [] }),
       ...(cert ? { cert } : {}),
       ...(key ? { key } : {}),
     });
@@ -144,16 +146,25 @@ function sendOnce(
       // A body that nobody wants is destroyed, which is no failure; who reads it gets errors from the iteration.
       answer.on("error", () => {});
       // What is refused before all of it is sent is not sent to its end.
-      if (body instanceof Readable && !outgoing.writableFinished) answer.once("close", () => body.destroy());
+      if (!outgoing.writableEnded) answer.once("close", () => outgoing.destroy());
       resolve(answer);
     });
-    if (!(body instanceof Readable)) outgoing.end(body);
-    else {
-      body.once("error", giveUp);
-      body.pipe(outgoing);
-      outgoing.once("close", () => body.destroy());
-    }
+    if (body === undefined || typeof body === "string" || body instanceof Uint8Array) outgoing.end(body);
+    else sendPieces(outgoing, body).catch(giveUp);
   });
+}
+
+/** Sends a body piece by piece, the next one once the socket needs the last one no more. */
+async function sendPieces(outgoing: ClientRequest, body: AsyncIterable<Uint8Array>): Promise<void> {
+  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
+  outgoing.once("close", close);
+  for await (const piece of body) {
+    const written = new Promise<unknown>(resolve => outgoing.write(piece, resolve));
+    // An error is told as the request's own.
+    await Promise.race([written, closed]);
+    if (outgoing.destroyed) return;
+  }
+  outgoing.end();
 }
 
 /** What went wrong between two machines, in words that say what to do. */

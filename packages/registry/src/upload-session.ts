@@ -1,4 +1,3 @@
-import type { Readable } from "node:stream";
 import { isOcidError, OcidError } from "@ocid/base";
 import type { Descriptor } from "@ocid/spec";
 import type { CallOptions } from "./call-options.ts";
@@ -80,11 +79,11 @@ export class UploadSession {
   }
 
   /** Sends everything in one request. */
-  async putAll(body: () => Readable): Promise<void> {
+  async putAll(body: () => AsyncIterable<Uint8Array>): Promise<void> {
     await this.#put(String(this.#descriptor.size), body);
   }
 
-  async patch(from: number, to: number, body: () => Readable): Promise<void> {
+  async patch(from: number, to: number, body: () => AsyncIterable<Uint8Array>): Promise<void> {
     const response = await this.#place.endpoint.send({
       ...this.#common(),
       method: "PATCH",
@@ -108,7 +107,7 @@ export class UploadSession {
     await this.#put("0");
   }
 
-  async #put(length: string, body?: () => Readable): Promise<void> {
+  async #put(length: string, body?: () => AsyncIterable<Uint8Array>): Promise<void> {
     const target = new URL(this.location);
     target.searchParams.set("digest", this.#descriptor.digest);
     const response = await this.#place.endpoint.send({

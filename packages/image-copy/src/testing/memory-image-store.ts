@@ -152,7 +152,7 @@ function isCalled(image: ImageRecord, reference: string): boolean {
 async function readSource(source: BlobSource, size: number, signal?: AbortSignal): Promise<Uint8Array> {
   if (source.kind === "http") {
     const chunks: Uint8Array[] = [];
-    await downloadBlob(source, { from: 0, signal, take: bytes => chunks.push(Buffer.from(bytes)) });
+    await downloadBlob(source, { from: 0, signal, take: bytes => void chunks.push(Buffer.from(bytes)) });
     return Buffer.concat(chunks);
   }
   if (source.kind === "stream") return await buffer(source.open(0, signal));
