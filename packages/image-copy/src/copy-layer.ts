@@ -50,7 +50,10 @@ export async function copyBlob(
   }
   meter.start(descriptor);
   const open = (offset = 0) =>
-    readingFrom(source.name, meter.count(descriptor, offset, readBlob(source, descriptor, { offset, signal })));
+    readingFrom(
+      source.name,
+      meter.count(descriptor, offset, readBlob(source, descriptor, { offset, signal })),
+    );
   try {
     const { mountFrom } = source;
     const sent = await destination.putBlob(descriptor, open, { signal, mountFrom });

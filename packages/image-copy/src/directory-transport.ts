@@ -5,9 +5,9 @@ import { type Digest, digestBytes, digestHex, parseManifest, verifyBytes, verify
 import { hasBlobFile, writeBlobFile } from "./blob-file.ts";
 import type { BlobDestination, ImageSource } from "./image-source.ts";
 import { pathIdentity } from "./policy-scopes.ts";
+import { readFilePieces } from "./read-file-pieces.ts";
 import { readIfThere, readNumbered } from "./signatures/lookaside.ts";
 import { readSmallFile } from "./small-file.ts";
-import { readFilePieces } from "./read-file-pieces.ts";
 import { readFileFrom } from "./spool.ts";
 
 /** An image of a plain directory: `manifest.json`, and blobs by the hex of their digest, as other tools' `dir:` has it. */

@@ -1,11 +1,15 @@
 import { write } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { promisify } from "node:util";
+import { Semaphore } from "@ocid/base";
 
 const writeBytes = promisify(write);
 
-/** Bytes after which those before are synced, while more come: the less is left to wait for in the end. Syncs are not for nothing. */
-const syncBytes = 48 * 1024 * 1024;
+/** Bytes after which those before are synced, while more come: so little is left to wait for in the end. */
+const syncBytes = 32 * 1024 * 1024;
+
+/** Of the thread pool's four threads some are left for writes, which would else wait for the disk too. */
+const syncing = new Semaphore(2);
 
 /** The end of a file that was opened for appending, for bytes of which all have to be on the disk at some time. */
 export class FileEnd {
@@ -29,7 +33,7 @@ export class FileEnd {
   /** Resolves when everything is on the disk. */
   async sync(): Promise<void> {
     await this.#syncing;
-    await this.#file.datasync();
+    await syncing.run(() => this.#file.datasync());
   }
 
   /** Resolves when the file is left alone, so that it can be closed. */
@@ -39,11 +43,13 @@ export class FileEnd {
 
   #beginSync(): void {
     this.#unsynced = 0;
-    const syncing = this.#file.datasync().then(() => {
-      this.#syncing = undefined;
-    });
+    const running = syncing
+      .run(() => this.#file.datasync())
+      .then(() => {
+        this.#syncing = undefined;
+      });
     // A failure is told by `sync`, once everything has come.
-    syncing.catch(() => {});
-    this.#syncing = syncing;
+    running.catch(() => {});
+    this.#syncing = running;
   }
 }

@@ -14,8 +14,8 @@ import { hasBlobFile, writeBlobFile } from "./blob-file.ts";
 import type { BlobDestination, ImageSource } from "./image-source.ts";
 import { chooseEntry, layoutVersion, readLayoutIndex, withEntry } from "./layout-index.ts";
 import { pathIdentity } from "./policy-scopes.ts";
-import { readSmallFile } from "./small-file.ts";
 import { readFilePieces } from "./read-file-pieces.ts";
+import { readSmallFile } from "./small-file.ts";
 import { readFileFrom } from "./spool.ts";
 import { sweepBlobs } from "./sweep-blobs.ts";
 

@@ -44,8 +44,8 @@ describe("readFilePieces", () => {
   });
 
   test("fails where there is no file", async () => {
-    await expect(
-      readFilePieces(join(directory, "none"), { offset: 0 }).next(),
-    ).rejects.toMatchObject({ code: "ENOENT" });
+    await expect(readFilePieces(join(directory, "none"), { offset: 0 }).next()).rejects.toMatchObject({
+      code: "ENOENT",
+    });
   });
 });

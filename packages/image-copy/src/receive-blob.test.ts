@@ -56,7 +56,8 @@ describe("a source in a registry", () => {
     const blob = { ...registry.addBlob("a/b", layer), mediaType: "application/vnd.oci.image.layer.v1.tar" };
     const source = createRegistrySource(client, { registry: registry.host, repository: "a/b", tag: "1" });
     const rest: Buffer[] = [];
-    for await (const piece of source.receiveBlob!(blob, { offset: 39_000_000 })) rest.push(Buffer.from(piece));
+    for await (const piece of source.receiveBlob!(blob, { offset: 39_000_000 }))
+      rest.push(Buffer.from(piece));
     const expected = registry.readBlob("a/b", layer.digest)!.subarray(39_000_000);
     expect(Buffer.concat(rest).equals(expected)).toBe(true);
   });

@@ -62,7 +62,11 @@ test("a large layer comes in ranges over several connections", async () => {
 });
 
 test("who takes the bytes may have the connection wait, however long", async () => {
-  const source = { kind: "http", url: `http://${registry.host}/v2/a/b/blobs/${layer.digest}`, headers: {} } as const;
+  const source = {
+    kind: "http",
+    url: `http://${registry.host}/v2/a/b/blobs/${layer.digest}`,
+    headers: {},
+  } as const;
   const hash = createHash("sha256");
   const gate = Promise.withResolvers<void>();
   const begun = Promise.withResolvers<void>();
@@ -87,7 +91,11 @@ test("who takes the bytes may have the connection wait, however long", async () 
 });
 
 test("who takes the bytes may refuse more of them after a while", async () => {
-  const source = { kind: "http", url: `http://${registry.host}/v2/a/b/blobs/${layer.digest}`, headers: {} } as const;
+  const source = {
+    kind: "http",
+    url: `http://${registry.host}/v2/a/b/blobs/${layer.digest}`,
+    headers: {},
+  } as const;
   const take = () => sleep(1).then(() => Promise.reject(new Error("enough")));
   await expect(downloadBlob(source, { from: 0, take })).rejects.toThrow("enough");
 });

@@ -91,7 +91,8 @@ async function send(
   { size }: Descriptor,
   { chunkBytes }: PushBlobOptions,
 ): Promise<void> {
-  if (upload.position === 0 && chunkBytes === undefined) return await upload.putAll(() => verifier.read(0, size));
+  if (upload.position === 0 && chunkBytes === undefined)
+    return await upload.putAll(() => verifier.read(0, size));
   const step = Math.max(1, chunkBytes ?? size, upload.minChunkBytes);
   while (upload.position < size) {
     const from = upload.position;

@@ -1,4 +1,9 @@
-import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+} from "node:http";
 import type { Readable } from "node:stream";
 import { codeOf, isOcidError, OcidError, traced } from "@ocid/base";
 import { lookupRedirected } from "@ocid/base/redirects";
@@ -154,17 +159,18 @@ function sendOnce(
   });
 }
 
-/** Sends a body piece by piece, the next one once the socket needs the last one no more. */
+/** Sends a body piece by piece, the next one once the socket needs the last one no more. An error is told as the request's own. */
 async function sendPieces(outgoing: ClientRequest, body: AsyncIterable<Uint8Array>): Promise<void> {
-  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
-  outgoing.once("close", close);
+  let goOn = () => {};
+  outgoing.once("close", () => goOn());
   for await (const piece of body) {
-    const written = new Promise<unknown>(resolve => outgoing.write(piece, resolve));
-    // An error is told as the request's own.
-    await Promise.race([written, closed]);
     if (outgoing.destroyed) return;
+    await new Promise<void>(resolve => {
+      goOn = resolve;
+      outgoing.write(piece, () => resolve());
+    });
   }
-  outgoing.end();
+  if (!outgoing.destroyed) outgoing.end();
 }
 
 /** What went wrong between two machines, in words that say what to do. */
