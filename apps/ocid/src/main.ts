@@ -1,5 +1,5 @@
 import { messageOf, wrapError } from "@ocid/base";
-import { limitMallocArenas } from "@ocid/host";
+import { limitMallocArenas, trimMalloc } from "@ocid/host";
 import { loadStorageConf } from "@ocid/storage";
 import { composeDaemon } from "./compose.ts";
 import { type ConfigSources, loadConfig } from "./config/load-config.ts";
@@ -13,6 +13,8 @@ import { announceService } from "./service.ts";
 import { version } from "./version.ts";
 
 const graceMs = 5_000;
+/** How often memory that was freed is given back to the node. */
+const trimMs = 60_000;
 
 async function main(argv: readonly string[]): Promise<number> {
   const { flags, words, help, version: askedVersion } = parseFlags(argv);
@@ -56,6 +58,7 @@ async function main(argv: readonly string[]): Promise<number> {
   onOomKill = observing.countOomKill;
   await daemon.server.listen(config.server.listen, { gid });
   using service = announceService({ logger, environment: process.env, health: observing.health });
+  setInterval(() => void trimMalloc(), trimMs).unref();
   const status = `serving on ${config.server.listen}`;
   service.ready(status);
   const apply = createReloader({

@@ -11,7 +11,11 @@ export interface Koffi {
   errno(): number;
 }
 
-export type NativeFunction = (...values: readonly unknown[]) => number | bigint;
+export interface NativeFunction {
+  (...values: readonly unknown[]): number | bigint;
+  /** The same on a thread of libuv's pool; the last value is called with the error or the result. */
+  readonly async?: (...values: readonly unknown[]) => void;
+}
 
 let loaded: Koffi | undefined;
 

@@ -37,6 +37,7 @@ const prototypes = {
   waitpid: "int waitpid(int pid, void *status, int options)",
   waitid: "int waitid(int kind, unsigned int id, void *info, int options)",
   mallopt: "int mallopt(int parameter, int value)",
+  malloc_trim: "int malloc_trim(size_t pad)",
   sethostname: "int sethostname(const void *name, size_t length)",
   posix_spawn:
     "int posix_spawn(void *pid, const void *path, const void *actions, const void *attributes, const char **argv, const char **envp)",
@@ -90,12 +91,25 @@ export const atCurrentDirectory = -100;
 
 /** Calls a C function and returns what it returns; errors are the caller's to look at. */
 export function callRaw(name: CallName, ...values: readonly unknown[]): number {
+  return Number(nativeFunction(name)(...values));
+}
+
+/** The same on a thread of libuv's pool, so that nobody waits for it here. */
+export function callBeside(name: keyof typeof prototypes, ...values: readonly unknown[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    nativeFunction(name).async?.(...values, (error: unknown, result: number | bigint) =>
+      error ? reject(error) : resolve(Number(result)),
+    );
+  });
+}
+
+function nativeFunction(name: CallName): NativeFunction {
   let native = bound.get(name);
   if (!native) {
     native = bind(name);
     bound.set(name, native);
   }
-  return Number(native(...values));
+  return native;
 }
 
 function bind(name: CallName): NativeFunction {

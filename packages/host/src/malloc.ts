@@ -1,4 +1,4 @@
-import { callRaw } from "./sys.ts";
+import { callBeside, callRaw } from "./sys.ts";
 
 /**
  * Lets glibc keep at most `count` arenas for the memory of this process (mallopt(3), M_ARENA_MAX). By default each
@@ -11,5 +11,18 @@ export function limitMallocArenas(count: number): void {
     callRaw("mallopt", -8, count);
   } catch {
     // No libc.so.6, or one without mallopt.
+  }
+}
+
+/**
+ * Gives the kernel back what glibc has kept of freed memory (malloc_trim(3)); by itself it does so only at the end of an
+ * arena, and one small piece there keeps all before it. It takes some milliseconds, on another thread. Does nothing
+ * with another libc.
+ */
+export async function trimMalloc(): Promise<void> {
+  try {
+    await callBeside("malloc_trim", 0);
+  } catch {
+    // No libc.so.6, or one without malloc_trim.
   }
 }
