@@ -1,7 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { rootCertificates } from "node:tls";
 import { OcidError, wrapError } from "@ocid/base";
 import type { TlsOptions } from "@ocid/spec";
 
@@ -46,7 +45,12 @@ export function readCertificates(directory: string): TlsOptions {
       );
   }
   return {
-    ...(authorities.length > 0 ? { ca: [...rootCertificates, ...authorities] } : {}),
+    ...(authorities.length > 0 ? { ca: [...rootCertificates(), ...authorities] } : {}),
     ...(client === undefined ? {} : { cert: read(`${client}.cert`), key: read(`${client}.key`) }),
   };
+}
+
+/** Asked for here only: `node:tls` reads all of them anew at each start, which costs more than what else a command loads. */
+function rootCertificates(): readonly string[] {
+  return process.getBuiltinModule("node:tls").rootCertificates;
 }
