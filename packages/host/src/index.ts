@@ -89,6 +89,6 @@ export {
   spawnProcess,
 } from "./spawn-process.ts";
 export { becomeSubreaper } from "./subreaper.ts";
-export { syncFilesystem, syncFilesystemNow } from "./sync.ts";
+export { beginWriting, type SyncOptions, syncFilesystem, syncFilesystemNow } from "./sync.ts";
 export { launchWorker } from "./worker.ts";
 export { getXattr, listXattrs, removeXattr, setXattr } from "./xattr.ts";

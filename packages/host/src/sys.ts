@@ -26,6 +26,7 @@ const prototypes = {
   statfs: "int statfs(const void *path, void *buffer)",
   statx: "int statx(int directory, const void *path, int flags, unsigned int mask, void *buffer)",
   syncfs: "int syncfs(int fd)",
+  sync_file_range: "int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)",
   ioctl: "int ioctl(int fd, unsigned long request, void *argument)",
   socket: "int socket(int domain, int type, int protocol)",
   socketpair: "int socketpair(int domain, int type, int protocol, void *pair)",

@@ -7,6 +7,7 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  readFileSync,
   readlinkSync,
   symlinkSync,
   writeFileSync,
@@ -14,6 +15,7 @@ import {
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import {
+  beginWriting,
   deviceNumbers,
   errnoOf,
   getXattr,
@@ -197,4 +199,22 @@ describe("syncFilesystem", () => {
     const reason = new Error("enough");
     await expect(syncFilesystem(root.path, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   });
+
+  test("is made by the caller's thread where one is given, once for all that wait, and fails as it does", async () => {
+    const asked: (string | number)[] = [];
+    const call = async (where: string | number) => void asked.push(where);
+    await Promise.all([1, 2, 3].map(() => syncFilesystem(at("shared"), { call })));
+    expect(asked).toEqual([at("shared")]);
+    const failing = async () => Promise.reject(new Error("no disk"));
+    await expect(syncFilesystem(at("shared"), { call: failing })).rejects.toThrow("no disk");
+  });
+});
+
+test("what begins to be written is as it was, and where that fails nothing else does", () => {
+  const fd = openSync(file("early"), "r+");
+  beginWriting(fd, 0, 0);
+  beginWriting(fd, 2, 1);
+  closeSync(fd);
+  beginWriting(fd, 0, 0);
+  expect(readFileSync(at("early"), "utf8")).toBe("early");
 });

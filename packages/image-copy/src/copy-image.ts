@@ -3,6 +3,7 @@ import {
   choosePlatform,
   type Descriptor,
   type Digest,
+  digestHex,
   type ImageIndex,
   isImageDescriptor,
   type Platform,
@@ -125,6 +126,11 @@ async function copyToStorage(
       "local storage keeps images as they are; they are converted on the way out",
     );
   const image = await resolveImage(source, options);
+  const there = await onSide("destination", destination.name, () =>
+    destination.store.findImage(digestHex(image.parsed.config.digest)),
+  );
+  // While the policy and the config are still to be read.
+  if (!there) destination.store.prepareForLayers?.();
   const remembering = rememberSignatures(source);
   await admit(remembering, image, options);
   refuseOtherDigest(destination, image);

@@ -59,6 +59,8 @@ export interface ImageStorePort {
   findLayer(stack: readonly DiffId[]): Promise<LayerRecord | undefined>;
   /** From the top layer down to the base. */
   layerChain(layerId: string): Promise<readonly LayerRecord[]>;
+  /** Layers are likely to come: what takes a while to start for them can be started. */
+  prepareForLayers?(): void;
   /** Fetches, verifies and unpacks into a place beside the store; publish it with `commitLayer` or dispose of it. */
   stageLayer(request: StageLayerRequest): Promise<StagedLayer>;
   /** Publishes a staged layer on top of those below it (diffIDs from the base up), durably; finding it there already is success. */

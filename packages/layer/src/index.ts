@@ -2,12 +2,8 @@ export type { AppliedLayer, LayerLimits } from "./apply-stream.ts";
 export { type Compression, compress, decompress, detectCompression } from "./compression.ts";
 export { createLayerTar, type LayerTarOptions } from "./create-layer-tar.ts";
 export { downloadBlob, type HttpBlobOptions } from "./http-blob.ts";
-export {
-  type ApplyLayerRequest,
-  createLayerPool,
-  type LayerPool,
-  type LayerPoolOptions,
-} from "./layer-pool.ts";
+export { createLayerPool, type LayerPool, type LayerPoolOptions } from "./layer-pool.ts";
+export type { ApplyLayerRequest } from "./layer-thread.ts";
 export { findKeptPieces, type KeptPiece } from "./partial-blob.ts";
 export { type ReadTarEntry, type ReadTarOptions, readTar, type TarPiece } from "./read-tar.ts";
 export { type RebuildTarRequest, rebuildTar } from "./rebuild-tar.ts";

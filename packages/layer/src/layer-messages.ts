@@ -27,6 +27,7 @@ export type ToWorker =
       readonly twoThreads: boolean;
       readonly source: SourceMessage;
     }
+  | { readonly type: "sync"; readonly path: string }
   | { readonly type: "abort" }
   | { readonly type: "renewed"; readonly headers: Readonly<Record<string, string>> | undefined }
   | { readonly type: "chunk"; readonly bytes: Uint8Array | undefined; readonly error?: ErrorMessage };
@@ -36,6 +37,7 @@ export type FromWorker =
   | { readonly type: "renew"; readonly challenge: string | undefined }
   | { readonly type: "pull"; readonly offset: number }
   | { readonly type: "done"; readonly applied: AppliedLayer }
+  | { readonly type: "synced" }
   | { readonly type: "failed"; readonly error: ErrorMessage };
 
 /** An error as it travels between threads, which would strip it of its class. */

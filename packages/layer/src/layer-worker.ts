@@ -1,5 +1,6 @@
 import { getPriority, setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
+import { syncFilesystemNow } from "@ocid/host";
 import type { BlobSource } from "@ocid/spec";
 import { runLayerJob } from "./layer-job.ts";
 import {
@@ -15,13 +16,14 @@ import {
 const { niceness } = workerData as LayerWorkerData;
 if (niceness > 0) setPriority(0, Math.min(19, getPriority(0) + niceness));
 
-// Applies one layer at a time; the pool sends the next when this one is done.
+// Does one thing at a time; the pool sends the next when this one is done.
 let abort = new AbortController();
 let answered: ((message: ToWorker) => void) | undefined;
 const send = (message: FromWorker) => parentPort?.postMessage(message);
 
 parentPort?.on("message", (message: ToWorker) => {
   if (message.type === "apply") void apply(message);
+  else if (message.type === "sync") sync(message.path);
   else if (message.type === "abort") {
     abort.abort();
     answered?.(message);
@@ -51,6 +53,15 @@ async function apply(job: Extract<ToWorker, { type: "apply" }>): Promise<void> {
     );
     send({ type: "bytes", bytes: applied.size });
     send({ type: "done", applied });
+  } catch (error) {
+    send({ type: "failed", error: toErrorMessage(error) });
+  }
+}
+
+function sync(path: string): void {
+  try {
+    syncFilesystemNow(path);
+    send({ type: "synced" });
   } catch (error) {
     send({ type: "failed", error: toErrorMessage(error) });
   }

@@ -165,3 +165,26 @@ test("a file that has changed cannot be rebuilt", async () => {
     message: expect.stringMatching(/a\/b\/file.*checksum/),
   });
 });
+
+test("a thread that was made ready applies, and syncs, and is none the worse for a sync that failed", async () => {
+  await using own = createLayerPool({ threads: 1 });
+  own.prepare();
+  own.prepare();
+  await expect(own.sync(join(root.path, "nowhere"))).rejects.toMatchObject({
+    code: "NOT_FOUND",
+    reason: "ENOENT",
+  });
+  const directory = join(root.path, "ready");
+  mkdirSync(directory);
+  const blob = execFileSync("tar", ["-c", "-C", source, "a/b/file"]);
+  writeFileSync(join(root.path, "ready.tar"), blob);
+  const path = join(root.path, "ready.tar");
+  const wanted = {
+    source: { kind: "file", path },
+    digest: digestBytes(blob),
+    size: blob.byteLength,
+    directory,
+  } as const;
+  const [applied] = await Promise.all([own.apply(wanted), own.sync(root.path)]);
+  expect(applied.entries).toBe(1);
+});

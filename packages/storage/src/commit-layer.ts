@@ -47,6 +47,7 @@ export async function commitLayer(
 
 async function syncStaged(parts: StoreParts): Promise<void> {
   const covered = [...parts.staged];
-  for (const { root } of placesOf(parts.layout)) await syncFilesystem(root);
+  for (const { root } of placesOf(parts.layout))
+    await syncFilesystem(root, { call: () => parts.pool.sync(root) });
   for (const staged of covered) synced.add(staged);
 }

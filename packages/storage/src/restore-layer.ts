@@ -21,7 +21,8 @@ export async function restoreLayer(
   options: CallOptions = {},
 ): Promise<LayerRecord> {
   const staged = requireStaged(parts, fetched);
-  for (const { root } of placesOf(parts.layout)) await syncFilesystem(root);
+  for (const { root } of placesOf(parts.layout))
+    await syncFilesystem(root, { call: () => parts.pool.sync(root) });
   return await parts.layers.change(lockContext(parts, options), async layers => {
     const layer = layers.find(layerId);
     if (!layer) throw new OcidError("NOT_FOUND", `layer ${layerId} is not in the store ${parts.layout.root}`);

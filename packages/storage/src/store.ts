@@ -120,6 +120,11 @@ export class Store extends StoreCare implements AsyncDisposable {
     return layerChain(this.#parts, layerId);
   }
 
+  /** Has a thread ready for layers that are likely to come, so that they need not wait for its start. */
+  prepareForLayers(): void {
+    this.#parts.pool.prepare();
+  }
+
   /** Fetches, verifies and unpacks a layer beside the store. Publish it with `commitLayer`, or dispose of it. */
   async stageLayer(request: StageLayerRequest): Promise<StagedLayer> {
     return await stageLayer(this.#parts, request);
