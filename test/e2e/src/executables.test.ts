@@ -10,6 +10,15 @@ test.each(["ocic", "ocid"])("%s starts with what was compiled in its build, with
   expect(stdout).toContain(app);
 });
 
+test("ocic loads TLS only where it needs it: that parses all root certificates, at each start", () => {
+  const executable = join(import.meta.dirname, "../../../apps/ocic/dist/ocic");
+  // Of certificates that are not there Node warns as soon as it loads any.
+  const env = { ...process.env, NODE_EXTRA_CA_CERTS: "/nowhere.pem" };
+  const { status, stdout, stderr } = spawnSync(executable, ["version"], { encoding: "utf8", env });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  expect(stdout).toContain("ocic");
+});
+
 test("the daemon's threads start with what was compiled in its build too", async () => {
   await using daemon = await startDaemonUnderTest();
   await daemon.images.pullImage({ image: { image: daemon.image } });
