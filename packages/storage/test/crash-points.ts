@@ -4,7 +4,8 @@ import { syncBuiltinESMExports } from "node:module";
 
 // Loaded before a program (`--import`): counts the calls that change something below CRASH_ROOT, and kills the process
 // with SIGKILL before the call of number CRASH_AT. The count goes to CRASH_COUNT at the end. With CRASH_POWER, the file
-// system mounted there loses its power first.
+// system mounted there loses its power first; CRASH_CUT is a file that says so, because another thread of the process may
+// see that before the signal comes, and end it with an error.
 
 const root = process.env["CRASH_ROOT"] ?? "/nonexistent";
 const at = Number(process.env["CRASH_AT"] ?? 0);
@@ -15,7 +16,10 @@ function point(name: string, args: readonly unknown[]): void {
   if (++count !== at) return;
   fs.writeSync(2, `killed before ${name} ${String(args[0]).slice(root.length)}\n`);
   const power = process.env["CRASH_POWER"];
-  if (power) execFileSync("perl", ["-e", process.env["CRASH_POWER_PROGRAM"] ?? "die", power]);
+  if (power) {
+    fs.writeFileSync(process.env["CRASH_CUT"] ?? "", "");
+    execFileSync("perl", ["-e", process.env["CRASH_POWER_PROGRAM"] ?? "die", power]);
+  }
   process.kill(process.pid, "SIGKILL");
   for (;;);
 }

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -49,6 +49,8 @@ async function run(
   cutAt: number,
 ): Promise<{ readonly cut: boolean; readonly steps: number }> {
   const countFile = join(root.path, "count");
+  const cutFile = join(root.path, "cut");
+  rmSync(cutFile, { force: true });
   const child = spawn(
     process.execPath,
     [
@@ -63,6 +65,7 @@ async function run(
         CRASH_ROOT: device.mountPoint,
         CRASH_AT: String(cutAt),
         CRASH_COUNT: countFile,
+        CRASH_CUT: cutFile,
         CRASH_POWER: device.mountPoint,
         CRASH_POWER_PROGRAM: cutPowerProgram,
       },
@@ -71,7 +74,8 @@ async function run(
   const [code, signal] = await new Promise<[number | null, string | null]>(resolve =>
     child.once("exit", (...end) => resolve(end)),
   );
-  if (signal === "SIGKILL") return { cut: true, steps: cutAt };
+  // Who sees the disk fail before the signal ends with an error, and has changed nothing on it by then.
+  if (signal === "SIGKILL" || existsSync(cutFile)) return { cut: true, steps: cutAt };
   if (code !== 0) throw new Error(`${operation} ended with ${code}`);
   return { cut: false, steps: Number(readFileSync(countFile, "utf8")) };
 }
