@@ -12,23 +12,21 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { createImageClient, createRuntimeClient } from "@ocid/cri-api";
 import { node, repository } from "../run.ts";
 import { bundle, bundleProgram } from "./bundle.ts";
-import { makeCodeCaches } from "./code-cache.ts";
+import { makeCodeCaches, type Warming } from "./code-cache.ts";
 import { startText } from "./executable-main.ts";
 import { type BuildTarget, nativeTarget } from "./target.ts";
 import { bundleWorkerPrograms, bundleWorkers } from "./workers.ts";
 
-interface App {
-  /** What it is run with, once, so that its code cache holds what most runs need. */
-  readonly args: readonly string[];
-  /** Options of Node. */
-  readonly node: readonly string[];
-}
-
-const apps: Readonly<Record<string, App>> = {
+const apps: Readonly<Record<string, Warming>> = {
   ocid: {
-    args: ["--help"],
+    args: [
+      ...["--root", "DIR/r", "--runroot", "DIR/rr", "--state-dir", "DIR/state", "--listen", "DIR/ocid.sock"],
+      ...["--cni-config-dir", "DIR/net.d", "--nri-socket", "DIR/nri.sock"],
+    ],
+    ask: askDaemon,
     // A node's memory is for its pods. What calls make is dropped at once; V8 would come to three times 16 MB for it, and
     // keep them. And where there is much memory it lets a heap grow to four times of what lives in it before it collects.
     node: ["--max-semi-space-size=2", "--heap-growing-percent=50"],
@@ -39,6 +37,18 @@ const apps: Readonly<Record<string, App>> = {
     node: ["--max-semi-space-size=1"],
   },
 };
+
+/** What each node asks of a daemon that has just been started. */
+async function askDaemon(directory: string, image: string): Promise<void> {
+  using runtime = createRuntimeClient(join(directory, "ocid.sock"));
+  using images = createImageClient(join(directory, "ocid.sock"));
+  await runtime.version({});
+  await runtime.status({});
+  await runtime.listPodSandbox({});
+  await runtime.listContainers({});
+  await images.pullImage({ image: { image } });
+  await images.listImages({});
+}
 
 /** Where the executable of a program for a machine is. */
 export function executablePath(name: string, { architecture, isNative }: BuildTarget): string {
@@ -97,7 +107,7 @@ interface ExecutableParts {
   readonly programs: Readonly<Record<string, string>>;
   /** Paths by the name of the asset. */
   readonly files: Readonly<Record<string, string>>;
-  readonly app: App;
+  readonly app: Warming;
 }
 
 async function writeExecutable(
@@ -113,6 +123,7 @@ async function writeExecutable(
     process.version,
     startText("", isNative),
     JSON.stringify(app),
+    String(app.ask),
     JSON.stringify(programs),
     koffi,
   ])
@@ -128,7 +139,7 @@ async function writeExecutable(
     assets[asset] = join(work, asset);
     writeFileSync(join(work, asset), content);
   };
-  const caches = isNative ? await makeCodeCaches(programs, app.args, app.node) : {};
+  const caches = isNative ? await makeCodeCaches(programs, app) : {};
   for (const [program, text] of Object.entries(programs)) {
     add(`${program}.text`, text);
     if (caches[program]) add(`${program}.cache`, caches[program]);

@@ -1,22 +1,30 @@
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { makeTestImage } from "@ocid/image-copy/testing";
 import { startTestRegistry } from "@ocid/registry/testing";
 import { node, repository } from "../run.ts";
 
+export interface Warming {
+  /** What `main` is run with: DIR is a directory, IMAGE an image in a registry. */
+  readonly args: readonly string[];
+  /** Options of Node, those of the executable: V8 takes no cache that was made under others. */
+  readonly node: readonly string[];
+  /** Of a program that serves until it is told to end: what is asked of it once it is ready. */
+  readonly ask?: (directory: string, image: string) => Promise<void>;
+}
+
 /**
  * What V8 has compiled of each program once `main` was run; the other programs are its worker threads. Functions that
  * were not called are left to be compiled when they are. Where the run fails, as without root's rights, the caches hold
- * less, and starts take longer. Options of Node are those of the executable: V8 takes no cache that was made under
- * others. In `args`, DIR is a directory and IMAGE an image in a registry.
+ * less, and starts take longer.
  */
 export async function makeCodeCaches(
   programs: Readonly<Record<string, string>>,
-  args: readonly string[],
-  nodeOptions: readonly string[],
+  { args, node: options, ask }: Warming,
 ): Promise<Readonly<Record<string, Uint8Array>>> {
   const directory = mkdtempSync(join(tmpdir(), "ocid-code-cache-"));
   try {
@@ -25,15 +33,17 @@ export async function makeCodeCaches(
       writeFileSync(join(directory, `${name}.cjs`), recorder(join(directory, name)));
     }
     await using registry = await startTestRegistry();
-    const image = await addImage(registry);
-    const words = args.map(word =>
-      word.replace("DIR", directory).replace("IMAGE", `${registry.host}/${image}`),
+    const image = `${registry.host}/${await addImage(registry)}`;
+    writeFileSync(
+      join(directory, "registries.conf"),
+      `[[registry]]\nlocation = "${registry.host}"\ninsecure = true\n`,
     );
-    await runToEnd(join(directory, "main.cjs"), words, nodeOptions);
+    const words = args.map(word => word.replace("DIR", directory).replace("IMAGE", image));
+    await run([...options, join(directory, "main.cjs"), ...words], ask && (() => ask(directory, image)));
     writeFileSync(join(directory, "compile.cjs"), compiler);
     const cacheOf = (name: string) => join(directory, `${name}.cache`);
     const left = Object.keys(programs).filter(name => !existsSync(cacheOf(name)));
-    await runToEnd(join(directory, "compile.cjs"), left, nodeOptions);
+    await run([...options, join(directory, "compile.cjs"), ...left]);
     return Object.fromEntries(Object.keys(programs).map(name => [name, readFileSync(cacheOf(name))]));
   } finally {
     rmSync(directory, { recursive: true, force: true });
@@ -84,19 +94,28 @@ for (const name of process.argv.slice(2)) {
 }
 `;
 
-/** koffi is found as the package that needs it does. */
-const env = { PATH: process.env["PATH"], NODE_PATH: join(repository, "packages/host/node_modules") };
-
-function runToEnd(program: string, args: readonly string[], options: readonly string[]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(node, [...options, program, ...args], { stdio: "ignore", timeout: 60_000, env });
-    child.once("error", reject);
-    child.once("exit", code => {
-      if (code !== 0)
-        console.error(
-          `the run that fills the code cache of ${args.join(" ")} failed; starts will take longer`,
-        );
-      resolve();
-    });
+/** Runs a program to its end; one that serves is asked something when it says that it is ready, and ended then. */
+async function run(args: readonly string[], ask?: () => Promise<void>): Promise<void> {
+  const program = args.find(arg => arg.endsWith(".cjs"))!;
+  const env = {
+    PATH: process.env["PATH"],
+    // koffi is found as the package that needs it does.
+    NODE_PATH: join(repository, "packages/host/node_modules"),
+    CONTAINERS_REGISTRIES_CONF: join(dirname(program), "registries.conf"),
+  };
+  const child = spawn(node, args, { stdio: ["ignore", "ignore", "pipe"], timeout: 60_000, env });
+  let failure: unknown;
+  let asked = ask === undefined;
+  child.stderr.on("data", (bytes: Buffer) => {
+    if (asked || !bytes.includes("message=ready")) return;
+    asked = true;
+    ask?.()
+      .catch(error => {
+        failure = error;
+      })
+      .finally(() => child.kill("SIGTERM"));
   });
+  const [code] = await once(child, "exit");
+  if (code !== 0 || failure)
+    console.error(`the run that fills the code cache of ${args.join(" ")} failed; starts will take longer`);
 }
