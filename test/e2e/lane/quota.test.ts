@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { assignProject, readProject, readProjectQuota } from "@ocid/host";
 import { openStore, type Store } from "@ocid/storage";
 import { tempRoot } from "@ocid/testkit";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { smallBlob, storeImage } from "../../../packages/storage/test/store-fixture.ts";
+import { eventually } from "../src/daemon-under-test.ts";
 
 // Quotas need a kernel that has them, which Debian's is.
 const root = tempRoot("quota-");
@@ -43,10 +44,9 @@ describe.each([
 
   /** xfs counts inodes that have gone a moment longer. */
   const isFree = (project: number) =>
-    vi.waitFor(() => {
-      const nothing = { limitBytes: 0, limitInodes: 0, bytes: 0, inodes: 0 };
-      expect(readProjectQuota(at, project)).toEqual(nothing);
-    }, 30_000);
+    eventually(`project ${project} has no limit and uses nothing`, () =>
+      Object.values(readProjectQuota(at, project)).every(value => value === 0),
+    );
 
   beforeAll(async () => {
     writeFileSync(device, "");
