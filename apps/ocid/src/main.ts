@@ -1,5 +1,5 @@
 import { messageOf, wrapError } from "@ocid/base";
-import { limitMallocArenas, trimMalloc } from "@ocid/host";
+import { limitMalloc, trimMalloc } from "@ocid/host";
 import { loadStorageConf } from "@ocid/storage";
 import { composeDaemon } from "./compose.ts";
 import { type ConfigSources, loadConfig } from "./config/load-config.ts";
@@ -30,8 +30,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const { output, exitCode } = await configCommand(words.slice(1), sources);
     return say(output, exitCode);
   }
-  // Each of its threads would come to an arena of its own, and keep in it what it has freed.
-  limitMallocArenas(2);
+  limitMalloc({ arenas: 2, mappedBytes: 128 * 1024 });
   const { config } = await loadConfig(sources);
   const logging: LogOptions = { ...config.log, journal: isJournal() };
   const logger = createLogger(logging);

@@ -24,7 +24,7 @@ export { errnoOf, systemError } from "./errno.ts";
 export { idmappedMount } from "./idmapped-mount.ts";
 export { type FileLock, type LockMode, type LockOptions, lockFile, tryLockFile } from "./lock-file.ts";
 export { readLostOomKills } from "./lost-oom-kills.ts";
-export { limitMallocArenas, trimMalloc } from "./malloc.ts";
+export { limitMalloc, type MallocLimits, trimMalloc } from "./malloc.ts";
 export {
   bindMount,
   type FilesystemState,

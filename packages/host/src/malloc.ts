@@ -1,14 +1,26 @@
 import { callBeside, callRaw } from "./sys.ts";
 
+export interface MallocLimits {
+  /**
+   * How many arenas there are at most (M_ARENA_MAX). By default each thread comes to one of its own, up to eight for a
+   * processor, and what is freed in one stays with it. Threads that have one already keep it.
+   */
+  readonly arenas: number;
+  /**
+   * Pieces of so many bytes and more are mapped by themselves, and go back when they are freed (M_MMAP_THRESHOLD). By
+   * default that grows with each one that is freed, up to 32 MiB, and they leave holes in the arenas instead.
+   */
+  readonly mappedBytes: number;
+}
+
 /**
- * Lets glibc keep at most `count` arenas for the memory of this process (mallopt(3), M_ARENA_MAX). By default each
- * thread comes to one of its own, up to eight for a processor, and what is freed in one stays with it: in a program
- * with many threads and a long life that is memory for nothing. Threads that have an arena already keep it, so it is
- * to be called early. Another libc than glibc has no such limit, and none is set.
+ * Has glibc keep less of what a process frees (mallopt(3)): in a program with many threads and a long life that is memory
+ * for nothing. To be called early. Does nothing with another libc.
  */
-export function limitMallocArenas(count: number): void {
+export function limitMalloc({ arenas, mappedBytes }: MallocLimits): void {
   try {
-    callRaw("mallopt", -8, count);
+    callRaw("mallopt", -8, arenas);
+    callRaw("mallopt", -3, mappedBytes);
   } catch {
     // No libc.so.6, or one without mallopt.
   }

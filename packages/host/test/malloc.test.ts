@@ -4,9 +4,9 @@ import { expect, test } from "vitest";
 
 const program = `
 import { readFileSync } from "node:fs";
-import { limitMallocArenas, trimMalloc } from "@ocid/host";
+import { limitMalloc, trimMalloc } from "@ocid/host";
 const anonymousMiB = () => Number(/^RssAnon:\\s+(\\d+)/m.exec(readFileSync("/proc/self/status", "utf8"))[1]) / 1024;
-limitMallocArenas(2);
+limitMalloc({ arenas: 2, mappedBytes: 128 * 1024 });
 // Pieces of 20 KiB, of which every fortieth is kept: the others leave holes that an allocator cannot give back by itself.
 let pieces = Array.from({ length: 4_000 }, () => Buffer.alloc(20 * 1024, 1));
 const kept = pieces.filter((_, at) => at % 40 === 39);
