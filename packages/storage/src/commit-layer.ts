@@ -1,12 +1,12 @@
 import { renameSync } from "node:fs";
 import { join } from "node:path";
-import { syncFilesystem } from "@ocid/host";
 import type { DiffId } from "@ocid/spec";
 import { createLayerDirectory } from "./layer-directory.ts";
 import { imageLayerRow, type LayerRecord, layerIds } from "./layer-records.ts";
-import { imagePlace, placesOf } from "./layout.ts";
+import { imagePlace } from "./layout.ts";
 import { requireStaged, type Staged, type StagedLayer } from "./stage-layer.ts";
 import { type CallOptions, findLayer, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
+import { syncPlaces } from "./sync-places.ts";
 import { syncPaths } from "./write-record.ts";
 
 /** Layers whose files are on the disk: all that were staged when a sync of the file system began. */
@@ -47,7 +47,6 @@ export async function commitLayer(
 
 async function syncStaged(parts: StoreParts): Promise<void> {
   const covered = [...parts.staged];
-  for (const { root } of placesOf(parts.layout))
-    await syncFilesystem(root, { call: () => parts.pool.sync(root) });
+  await syncPlaces(parts);
   for (const staged of covered) synced.add(staged);
 }

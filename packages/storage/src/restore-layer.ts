@@ -1,12 +1,11 @@
 import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
-import { syncFilesystem } from "@ocid/host";
 import { linkName, takeModeOfParent } from "./layer-directory.ts";
 import type { LayerRecord } from "./layer-records.ts";
-import { placesOf } from "./layout.ts";
 import { requireStaged, type StagedLayer } from "./stage-layer.ts";
 import { type CallOptions, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
+import { syncPlaces } from "./sync-places.ts";
 import { syncPaths } from "./write-record.ts";
 
 /**
@@ -21,8 +20,7 @@ export async function restoreLayer(
   options: CallOptions = {},
 ): Promise<LayerRecord> {
   const staged = requireStaged(parts, fetched);
-  for (const { root } of placesOf(parts.layout))
-    await syncFilesystem(root, { call: () => parts.pool.sync(root) });
+  await syncPlaces(parts);
   return await parts.layers.change(lockContext(parts, options), async layers => {
     const layer = layers.find(layerId);
     if (!layer) throw new OcidError("NOT_FOUND", `layer ${layerId} is not in the store ${parts.layout.root}`);
