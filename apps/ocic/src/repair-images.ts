@@ -112,7 +112,7 @@ async function repairImage(
     if (layer && !badLayers.has(layer.id)) continue;
     await using staged = await stage(store, source, descriptor, stack[at]!);
     if (layer) await store.restoreLayer(layer.id, staged);
-    else await store.commitLayer(staged, below);
+    else await store.commitLayers([staged], below);
     if (layer) badLayers.delete(layer.id);
     fetched.push(descriptor.digest);
   }

@@ -162,22 +162,48 @@ async function copyLayers(
   };
   const staged = stageAll(copy, layers, stack, missing, link.signal, fail);
   try {
-    for (const at of missing) {
-      await using layer = await staged.get(at)!;
-      staged.delete(at);
-      await onSide("destination", destination.name, () =>
-        store.commitLayer(layer, stack.slice(0, at), { signal: link.signal }),
-      );
-      meter.done(layers[at]!, false);
+    while (staged.length > 0) {
+      const { at: first, layer } = staged[0]!;
+      await layer;
+      const end = staged.findIndex(({ at, isReady }, place) => !isReady || at !== first + place);
+      const ready = staged.splice(0, end === -1 ? staged.length : end);
+      await publishLayers(copy, ready, layers, stack, link.signal);
     }
   } catch (error) {
     fail(error);
     await Promise.all(
-      [...staged.values()].map(work => work.then(layer => layer[Symbol.asyncDispose]()).catch(() => {})),
+      staged.map(({ layer }) => layer.then(done => done[Symbol.asyncDispose]()).catch(() => {})),
     );
     copy.signal?.throwIfAborted();
     throw stagingError(copy, failure!.error);
   }
+}
+
+/** A layer that is being fetched and unpacked. */
+interface Staging {
+  /** Place in the manifest. */
+  readonly at: number;
+  readonly layer: Promise<StagedLayer>;
+  isReady: boolean;
+}
+
+/** Those that are ready together are written into the records together, which costs as many waits for the disk as one. */
+async function publishLayers(
+  { destination, meter }: StorageCopy,
+  ready: readonly Staging[],
+  layers: readonly Descriptor[],
+  stack: readonly DiffId[],
+  signal: AbortSignal,
+): Promise<void> {
+  const staged = await Promise.all(ready.map(({ layer }) => layer));
+  try {
+    await onSide("destination", destination.name, () =>
+      destination.store.commitLayers(staged, stack.slice(0, ready[0]!.at), { signal }),
+    );
+  } finally {
+    await Promise.all(staged.map(layer => layer[Symbol.asyncDispose]()));
+  }
+  for (const { at } of ready) meter.done(layers[at]!, false);
 }
 
 /** Fetching and unpacking happen in one; the store's disk is told from the source by how the system puts it. */
@@ -186,7 +212,10 @@ function stagingError({ source, destination }: StorageCopy, error: unknown): Oci
   return isDisk ? sideError("destination", destination.name, error) : sideError("source", source.name, error);
 }
 
-/** Begins with the largest: it decides when the last one is done. The store's threads keep the rest waiting. */
+/**
+ * Begins with the largest: it decides when the last one is done. The store's threads keep the rest waiting. Returned in
+ * the order in which they stand on each other.
+ */
 function stageAll(
   { source, destination, meter }: StorageCopy,
   layers: readonly Descriptor[],
@@ -194,8 +223,8 @@ function stageAll(
   missing: readonly number[],
   signal: AbortSignal,
   fail: (error: unknown) => void,
-): Map<number, Promise<StagedLayer>> {
-  const staged = new Map<number, Promise<StagedLayer>>();
+): Staging[] {
+  const staged: Staging[] = [];
   const byDigest = new Map<Digest, Promise<unknown>>();
   for (const at of [...missing].sort((a, b) => layers[b]!.size - layers[a]!.size)) {
     const descriptor = layers[at]!;
@@ -212,12 +241,15 @@ function stageAll(
     };
     // A layer that occurs twice is fetched twice, but not at the same time: both would keep their pieces in one place.
     const before = byDigest.get(descriptor.digest);
-    const work = before === undefined ? stage() : before.then(stage);
-    work.catch(fail);
-    byDigest.set(descriptor.digest, work);
-    staged.set(at, work);
+    const layer = before === undefined ? stage() : before.then(stage);
+    const staging: Staging = { at, layer, isReady: false };
+    layer.then(() => {
+      staging.isReady = true;
+    }, fail);
+    byDigest.set(descriptor.digest, layer);
+    staged.push(staging);
   }
-  return staged;
+  return staged.sort((a, b) => a.at - b.at);
 }
 
 async function stageLayer(

@@ -61,10 +61,17 @@ export interface ImageStorePort {
   layerChain(layerId: string): Promise<readonly LayerRecord[]>;
   /** Layers are likely to come: what takes a while to start for them can be started. */
   prepareForLayers?(): void;
-  /** Fetches, verifies and unpacks into a place beside the store; publish it with `commitLayer` or dispose of it. */
+  /** Fetches, verifies and unpacks into a place beside the store; publish it with `commitLayers` or dispose of it. */
   stageLayer(request: StageLayerRequest): Promise<StagedLayer>;
-  /** Publishes a staged layer on top of those below it (diffIDs from the base up), durably; finding it there already is success. */
-  commitLayer(staged: StagedLayer, below: readonly DiffId[], options?: CallOptions): Promise<LayerRecord>;
+  /**
+   * Publishes staged layers, durably: the first on top of those below it (diffIDs from the base up), each further one on
+   * the one before. Finding one there already is success.
+   */
+  commitLayers(
+    staged: readonly StagedLayer[],
+    below: readonly DiffId[],
+    options?: CallOptions,
+  ): Promise<readonly LayerRecord[]>;
   /** The layer's uncompressed tar, bit for bit; its digest is the diffID. */
   openLayerTar(layerId: string, options?: CallOptions): AsyncIterable<Uint8Array>;
   /** Publishes an image whose layers are there, or adds the names and data to the one with this id. A name moves from the image that had it. */

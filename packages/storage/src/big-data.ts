@@ -1,7 +1,7 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { OcidError, wrapError } from "@ocid/base";
-import { writeRecord } from "./write-record.ts";
+import { syncPaths, writeRecord } from "./write-record.ts";
 
 /** An item that is kept in a file beside the records: a manifest, a config. */
 export interface BigData {
@@ -23,14 +23,24 @@ export function bigDataFile(key: string): string {
   return name;
 }
 
-/** Writes an item into a directory, which is made; lasting once the record that names it is. */
-export async function writeBigData(directory: string, { key, bytes }: BigData): Promise<void> {
+/** Writes items into a directory, which is made; lasting once the record that names them is. Of two with one key the later. */
+export async function writeBigData(directory: string, items: readonly BigData[]): Promise<void> {
+  const files = new Map(items.map(({ key, bytes }) => [checkedFile(key, bytes), bytes]));
+  if (files.size === 0) return;
+  const writes = await Promise.allSettled(
+    Array.from(files, ([file, bytes]) => writeRecord(join(directory, file), bytes, { lasting: false })),
+  );
+  for (const write of writes) if (write.status === "rejected") throw write.reason;
+  await syncPaths([directory]);
+}
+
+function checkedFile(key: string, bytes: Uint8Array): string {
   if (bytes.byteLength > maxBytes)
     throw new OcidError(
       "RESOURCE_EXHAUSTED",
       `${key} has ${bytes.byteLength} bytes, more than the limit of ${maxBytes}`,
     );
-  await writeRecord(join(directory, bigDataFile(key)), bytes, { lasting: true });
+  return bigDataFile(key);
 }
 
 /** Reads an item; `what` names its owner in errors. */

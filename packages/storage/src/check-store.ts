@@ -6,7 +6,7 @@ import { isOcidError, messageOf } from "@ocid/base";
 import { digestBytes } from "@ocid/spec";
 import { bigDataFile } from "./big-data.ts";
 import type { ImageRecord } from "./image-records.ts";
-import type { LayerRecord } from "./layer-records.ts";
+import type { LayerRecord } from "./layer-row.ts";
 import { openLayerTar, tarSplitOf } from "./layer-tar.ts";
 import { type Layout, placesOf } from "./layout.ts";
 import { takeLayersLock, takeLock } from "./store-lock.ts";

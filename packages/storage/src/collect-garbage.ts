@@ -1,5 +1,5 @@
 import { unrecorded } from "./check-store.ts";
-import type { LayerRecord } from "./layer-records.ts";
+import type { LayerRecord } from "./layer-row.ts";
 import { placesOf } from "./layout.ts";
 import { danglingLayers, listQuarantine, settle } from "./quarantine.ts";
 import { isContainerLayer } from "./recover-store.ts";

@@ -16,7 +16,7 @@ import {
   parseManifest,
 } from "@ocid/spec";
 import type { BigData } from "./big-data.ts";
-import { commitLayer } from "./commit-layer.ts";
+import { commitLayers } from "./commit-layers.ts";
 import { openContainerDiff } from "./container-diff.ts";
 import type { ImageRecord } from "./image-records.ts";
 import { imagePlace } from "./layout.ts";
@@ -55,7 +55,7 @@ export async function commitContainer(
     source: { kind: "file", path },
     signal: options.signal,
   });
-  await commitLayer(parts, staged, image.stack.slice(0, -1), options);
+  await commitLayers(parts, [staged], image.stack.slice(0, -1), options);
   return await putImage(parts, { ...image, names: request.names }, options);
 }
 

@@ -4,7 +4,7 @@ import type { ContainerRecord } from "./container-records.ts";
 import { isId } from "./go-json.ts";
 import type { IdMappings } from "./id-mapping.ts";
 import { createLayerDirectory } from "./layer-directory.ts";
-import { containerLayerRow } from "./layer-records.ts";
+import { containerLayerRow } from "./layer-row.ts";
 import { type CallOptions, getImage, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
 
 /**
@@ -70,14 +70,14 @@ export async function createContainer(
         image.layerId === undefined
           ? undefined
           : { overlay: layoutOfLayer(parts, image.layerId).overlay, id: image.layerId };
-      await layers.create(row, () =>
+      const make = () =>
         createLayerDirectory(parts.layout, {
           id: layerId,
           parent,
           idMappings: request.idMappings,
           quota: parts.quota,
-        }),
-      );
+        });
+      await layers.create([{ row, make }]);
       const container: ContainerRecord = {
         id: request.id,
         names: [request.name],

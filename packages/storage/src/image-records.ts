@@ -97,7 +97,7 @@ export class ImageRecords {
     // Files first: one without a record does no harm, a record without its files would.
     const place = this.#records.placeOf(image.id) ?? 0;
     await locked.establish(place);
-    for (const item of image.bigData) await writeBigData(this.directoryOf(image.id), item);
+    await writeBigData(this.directoryOf(image.id), image.bigData);
     const before = existing ?? newRow(image);
     const described =
       image.metadata === undefined ? before : withKeys(before, keyOrder, { metadata: image.metadata });

@@ -13,7 +13,7 @@ export type { ImageDiskUsage } from "./image-disk-usage.ts";
 export type { ImageRecord } from "./image-records.ts";
 export type { ImportChangesRequest } from "./import-changes.ts";
 export type { LayerQuota } from "./layer-quota.ts";
-export type { LayerRecord } from "./layer-records.ts";
+export type { LayerRecord } from "./layer-row.ts";
 export type { MountContainerOptions } from "./mount-container.ts";
 export type { MountedImage } from "./mount-image.ts";
 export { openStore, type StoreOptions } from "./open-store.ts";

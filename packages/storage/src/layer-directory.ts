@@ -19,7 +19,6 @@ import { type IdMappings, toHostId } from "./id-mapping.ts";
 import { type LayerQuota, limitLayer } from "./layer-quota.ts";
 import type { Layout } from "./layout.ts";
 import type { Trash } from "./trash.ts";
-import { syncPaths } from "./write-record.ts";
 
 /** As many as the kernel takes. */
 const maxLowers = 500;
@@ -42,14 +41,14 @@ export interface LayerDirectoryRequest {
 }
 
 /**
- * Makes a layer's directory of the overlay driver (§D.1): `diff`, `link`, `lower`, `work`, `merged`, `empty`, and has
- * it on the disk when it returns, given that the staged content is. The caller holds the layers' lock and has noted
- * the layer as incomplete.
+ * Makes a layer's directory of the overlay driver (§D.1): `diff`, `link`, `lower`, `work`, `merged`, `empty`. Once what
+ * is returned is on the disk, all of it is, given that the staged content was. The caller holds the layers' lock and has
+ * noted the layer as incomplete.
  */
-export async function createLayerDirectory(
+export function createLayerDirectory(
   layout: Layout,
   { id, parent, staged, idMappings, quota }: LayerDirectoryRequest,
-): Promise<void> {
+): readonly string[] {
   const directory = join(layout.overlay, id);
   const diff = join(directory, "diff");
   const lower = parent === undefined ? [] : lowersAbove(parent.overlay, parent.id);
@@ -74,14 +73,14 @@ export async function createLayerDirectory(
   if (idMappings)
     for (const path of [directory, diff, join(directory, "work"), join(directory, "merged")])
       shiftOwner(path, idMappings);
-  await syncPaths([
+  return [
     join(directory, "link"),
     ...(parent === undefined ? [] : [join(directory, "lower")]),
     diff,
     directory,
     layout.links,
     layout.overlay,
-  ]);
+  ];
 }
 
 /** The root directory of a layer's content looks like that of the layer below; that of a base layer is 0555. */

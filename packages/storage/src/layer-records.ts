@@ -1,52 +1,15 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Logger, messageOf } from "@ocid/base";
-import type { AppliedLayer } from "@ocid/layer";
-import { type DiffId, type Digest, digestBytes, digestHex } from "@ocid/spec";
-import { asDigest, numberOf, objectOf, type Row, textOf, textsOf, withKeys } from "./go-json.ts";
-import { type IdMappings, toRecord } from "./id-mapping.ts";
+import { type DiffId, digestBytes, digestHex } from "@ocid/spec";
+import { type Row, textsOf, withKeys } from "./go-json.ts";
 import { discardLayerData, discardLayerFiles } from "./layer-directory.ts";
+import { incomplete, isIncomplete, keyOrder, type LayerRecord, toLayer, withoutNames } from "./layer-row.ts";
 import { type Layout, placesOf } from "./layout.ts";
 import { type LockedRecords, RecordSet } from "./record-set.ts";
 import type { LockContext } from "./store-lock.ts";
 import { Trash } from "./trash.ts";
-
-/** A layer of the store. */
-export interface LayerRecord {
-  readonly id: string;
-  readonly parentId: string | undefined;
-  readonly names: readonly string[];
-  readonly metadata: string | undefined;
-  readonly diffId: DiffId | undefined;
-  /** Bytes of the uncompressed tar. */
-  readonly diffSize: number | undefined;
-  readonly compressedDigest: Digest | undefined;
-  readonly compressedSize: number | undefined;
-  readonly created: string;
-}
-
-const keyOrder = [
-  "id",
-  "names",
-  "parent",
-  "metadata",
-  "mountlabel",
-  "created",
-  "compressed-diff-digest",
-  "compressed-size",
-  "diff-digest",
-  "toc-digest",
-  "diff-size",
-  "compression",
-  "uidset",
-  "gidset",
-  "flags",
-  "uidmap",
-  "gidmap",
-  "big-data-names",
-] as const;
-
-const compressionNumbers = { none: undefined, bzip2: 1, gzip: 2, xz: 3, zstd: 4 } as const;
+import { syncPaths } from "./write-record.ts";
 
 /** Ids of a stack of layers as the store computes them: hex of `parent+diff` hashed (§F.4), from the base up. */
 export function layerIds(diffIds: readonly DiffId[]): readonly string[] {
@@ -114,7 +77,7 @@ export class LayerRecords {
     return await work({
       find: id => this.find(id),
       list: () => this.list(),
-      create: (row, make, options) => this.#create(locked, trash, row, make, options),
+      create: (added, options) => this.#create(locked, trash, added, options),
       update: (id, change) =>
         locked.change(row => (row["id"] === id ? withKeys(row, keyOrder, change(row)) : row)),
       remove: async ids => {
@@ -138,45 +101,54 @@ export class LayerRecords {
     });
   }
 
-  /** The record says incomplete from before the first file is made until after the last one is on the disk. */
+  /** The records say incomplete from before the first file is made until after the last one is on the disk. */
   async #create(
     locked: LockedRecords,
     trash: Trash,
-    row: Row,
-    make: () => Promise<void>,
+    added: readonly NewLayer[],
     { ofImage = false }: { readonly ofImage?: boolean } = {},
-  ): Promise<LayerRecord> {
-    const id = row["id"] as string;
-    // The directory is the first thing that is made of a layer, and goes after its links: without it, where a search
-    // through all links would be for nothing, there is none.
-    for (const place of this.#places) {
-      if (existsSync(join(place.overlay, id))) discardLayerFiles(place, id, trash);
-      else discardLayerData(place, id, trash);
-    }
-    const names = new Set(textsOf(row, "names"));
+  ): Promise<readonly LayerRecord[]> {
+    const rows = new Map(added.map(({ row }) => [row["id"], row]));
+    const ids = added.map(({ row }) => row["id"] as string);
+    for (const id of ids) this.#clearPlace(id, trash);
+    const names = new Set(added.flatMap(({ row }) => textsOf(row, "names")));
     await locked.change(other => withoutNames(other, names), {
-      append: [incomplete(row)],
+      append: added.map(({ row }) => incomplete(row)),
       to: ofImage ? this.#places.length - 1 : 0,
       lasting: false,
     });
     try {
-      await make();
+      const made = new Set<string>();
+      for (const { make } of added) for (const path of make()) made.add(path);
+      await syncPaths([...made]);
     } catch (error) {
-      await this.#undo(locked, trash, id);
+      await this.#undo(locked, trash, ids);
       throw error;
     }
-    await locked.change(other => (other["id"] === id ? row : other));
-    return toLayer(row);
+    await locked.change(other => rows.get(other["id"]) ?? other);
+    return added.map(({ row }) => toLayer(row));
   }
 
-  /** If this fails too, say for want of space, the record stays incomplete and the next change clears it away. */
-  async #undo(locked: LockedRecords, trash: Trash, id: string): Promise<void> {
+  /**
+   * The directory is the first thing that is made of a layer, and goes after its links: without it, where a search
+   * through all links would be for nothing, there is none.
+   */
+  #clearPlace(id: string, trash: Trash): void {
+    for (const place of this.#places) {
+      if (existsSync(join(place.overlay, id))) discardLayerFiles(place, id, trash);
+      else discardLayerData(place, id, trash);
+    }
+  }
+
+  /** If this fails too, say for want of space, the records stay incomplete and the next change clears them away. */
+  async #undo(locked: LockedRecords, trash: Trash, ids: readonly string[]): Promise<void> {
     try {
-      this.#discard(id, trash);
-      await locked.change(row => (row["id"] === id ? undefined : row));
+      for (const id of ids) this.#discard(id, trash);
+      const gone = new Set<unknown>(ids);
+      await locked.change(row => (gone.has(row["id"]) ? undefined : row));
     } catch (error) {
-      this.#logger.warn("a layer that failed could not be cleared away yet", {
-        layer: id,
+      this.#logger.warn("layers that failed could not be cleared away yet", {
+        layers: ids.join(" "),
         error: messageOf(error),
       });
     }
@@ -214,15 +186,26 @@ export class LayerRecords {
   }
 }
 
+/** A layer that is to be added. */
+export interface NewLayer {
+  readonly row: Row;
+  /** Makes its files, and returns those that have to be on the disk before it counts. */
+  make(): readonly string[];
+}
+
 /** What may be done to the layers while they are locked. */
 export interface LayerChange {
   find(id: string): LayerRecord | undefined;
   list(): readonly LayerRecord[];
   /**
-   * Adds a layer, whose files `make` makes; `ofImage`: where images go. What lies in their place is taken away; if
-   * `make` fails, what it made is.
+   * Adds layers, in the order in which they stand on each other, with two writes of the records and one wait for the
+   * files of all; `ofImage`: where images go. What lies in their place is taken away; if one cannot be made, what was
+   * made of all is.
    */
-  create(row: Row, make: () => Promise<void>, options?: { readonly ofImage?: boolean }): Promise<LayerRecord>;
+  create(
+    added: readonly NewLayer[],
+    options?: { readonly ofImage?: boolean },
+  ): Promise<readonly LayerRecord[]>;
   /** Sets some keys of a layer's record. */
   update(id: string, change: (row: Row) => Row): Promise<void>;
   remove(ids: readonly string[]): Promise<void>;
@@ -236,69 +219,4 @@ export interface LayerChange {
   discard(path: string): void;
   /** Takes a layer's files away, whether it has a record or not. */
   discardFiles(id: string): void;
-}
-
-/** The record of an image layer. */
-export function imageLayerRow(id: string, parent: string | undefined, applied: AppliedLayer): Row {
-  return withKeys({}, keyOrder, {
-    id,
-    parent,
-    created: new Date().toISOString(),
-    "compressed-diff-digest": applied.digest,
-    "compressed-size": applied.size,
-    "diff-digest": applied.diffId,
-    "diff-size": applied.diffSize,
-    compression: compressionNumbers[applied.compression],
-    uidset: applied.uids.length > 0 ? [...applied.uids] : undefined,
-    gidset: applied.gids.length > 0 ? [...applied.gids] : undefined,
-  });
-}
-
-/** The record of a container's writable layer. */
-export function containerLayerRow(layer: {
-  readonly id: string;
-  readonly name: string;
-  readonly parent: string | undefined;
-  readonly metadata: string;
-  readonly idMappings: IdMappings | undefined;
-}): Row {
-  return withKeys({}, keyOrder, {
-    id: layer.id,
-    names: [layer.name],
-    parent: layer.parent,
-    metadata: layer.metadata,
-    created: new Date().toISOString(),
-    uidmap: toRecord(layer.idMappings?.uids),
-    gidmap: toRecord(layer.idMappings?.gids),
-  });
-}
-
-function incomplete(row: Row): Row {
-  return withKeys(row, keyOrder, { flags: { ...objectOf(row, "flags"), incomplete: true } });
-}
-
-/** A name is given to one layer: the newest. */
-function withoutNames(row: Row, taken: ReadonlySet<string>): Row {
-  const names = textsOf(row, "names");
-  if (!names.some(name => taken.has(name))) return row;
-  const left = names.filter(name => !taken.has(name));
-  return withKeys(row, keyOrder, { names: left.length > 0 ? left : undefined });
-}
-
-function isIncomplete(row: Row): boolean {
-  return objectOf(row, "flags")["incomplete"] === true;
-}
-
-function toLayer(row: Row): LayerRecord {
-  return {
-    id: row["id"] as string,
-    parentId: textOf(row, "parent"),
-    names: textsOf(row, "names"),
-    metadata: textOf(row, "metadata"),
-    diffId: asDigest(row["diff-digest"]) as DiffId | undefined,
-    diffSize: numberOf(row, "diff-size"),
-    compressedDigest: asDigest(row["compressed-diff-digest"]),
-    compressedSize: numberOf(row, "compressed-size"),
-    created: textOf(row, "created") ?? "",
-  };
 }

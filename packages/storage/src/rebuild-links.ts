@@ -1,7 +1,7 @@
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { linkName } from "./layer-directory.ts";
-import type { LayerRecord } from "./layer-records.ts";
+import type { LayerRecord } from "./layer-row.ts";
 import { type Layout, placesOf } from "./layout.ts";
 import { type CallOptions, findLayer, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
 import { syncPaths, writeRecord } from "./write-record.ts";

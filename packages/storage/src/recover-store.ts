@@ -1,5 +1,5 @@
 import { containerLayerMark } from "./create-container.ts";
-import type { LayerRecord } from "./layer-records.ts";
+import type { LayerRecord } from "./layer-row.ts";
 import { imagePlace } from "./layout.ts";
 import { removePartialDownloads } from "./partial-downloads.ts";
 import { settle } from "./quarantine.ts";

@@ -2,7 +2,8 @@ import { OcidError } from "@ocid/base";
 import type { ContainerRecord } from "./container-records.ts";
 import { findImage } from "./find-image.ts";
 import type { ImageRecord } from "./image-records.ts";
-import type { LayerChange, LayerRecord } from "./layer-records.ts";
+import type { LayerChange } from "./layer-records.ts";
+import type { LayerRecord } from "./layer-row.ts";
 import { allImages, type CallOptions, lockContext, type StoreParts } from "./store-parts.ts";
 
 export interface RemovedImage {

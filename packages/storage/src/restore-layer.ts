@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
 import { linkName, takeModeOfParent } from "./layer-directory.ts";
-import type { LayerRecord } from "./layer-records.ts";
+import type { LayerRecord } from "./layer-row.ts";
 import { requireStaged, type StagedLayer } from "./stage-layer.ts";
 import { type CallOptions, layoutOfLayer, lockContext, type StoreParts } from "./store-parts.ts";
 import { syncPlaces } from "./sync-places.ts";

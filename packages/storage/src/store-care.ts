@@ -2,7 +2,7 @@ import type { Digest } from "@ocid/spec";
 import { type CheckOptions, checkStore, type Finding } from "./check-store.ts";
 import { type Collected, type CollectOptions, collectGarbage } from "./collect-garbage.ts";
 import { type ImageDiskUsage, imageDiskUsage } from "./image-disk-usage.ts";
-import type { LayerRecord } from "./layer-records.ts";
+import type { LayerRecord } from "./layer-row.ts";
 import { imagePlace } from "./layout.ts";
 import { listPartialDownloads, type PartialDownload, removePartialDownloads } from "./partial-downloads.ts";
 import {

@@ -1,6 +1,6 @@
 import type { DiffId } from "@ocid/spec";
 import { type CommitContainerRequest, commitContainer } from "./commit-container.ts";
-import { commitLayer } from "./commit-layer.ts";
+import { commitLayers } from "./commit-layers.ts";
 import type { ContainerChange } from "./container-changes.ts";
 import { type ContainerDiffOptions, listContainerChanges, openContainerDiff } from "./container-diff.ts";
 import type { ContainerRecord } from "./container-records.ts";
@@ -10,7 +10,8 @@ import { findContainer } from "./find-container.ts";
 import { findImage } from "./find-image.ts";
 import type { ImageRecord } from "./image-records.ts";
 import { type ImportChangesRequest, importContainerChanges } from "./import-changes.ts";
-import { type LayerRecord, layerIds } from "./layer-records.ts";
+import { layerIds } from "./layer-records.ts";
+import type { LayerRecord } from "./layer-row.ts";
 import { openLayerTar } from "./layer-tar.ts";
 import { imagePlace } from "./layout.ts";
 import { type MountContainerOptions, mountContainer, unmountContainer } from "./mount-container.ts";
@@ -125,21 +126,22 @@ export class Store extends StoreCare implements AsyncDisposable {
     this.#parts.pool.prepare();
   }
 
-  /** Fetches, verifies and unpacks a layer beside the store. Publish it with `commitLayer`, or dispose of it. */
+  /** Fetches, verifies and unpacks a layer beside the store. Publish it with `commitLayers`, or dispose of it. */
   async stageLayer(request: StageLayerRequest): Promise<StagedLayer> {
     return await stageLayer(this.#parts, request);
   }
 
   /**
-   * Publishes a staged layer on top of those below it (diffIDs from the base up). It counts from the moment its record
-   * is complete, and by then everything of it is on the disk. Finding it there already is success.
+   * Publishes staged layers, from the base up: the first stands on those below it (diffIDs from the base up), each
+   * further one on the one before. All of them count from the moment their records are complete, and by then everything
+   * of them is on the disk. Finding one there already is success.
    */
-  async commitLayer(
-    layer: StagedLayer,
+  async commitLayers(
+    layers: readonly StagedLayer[],
     below: readonly DiffId[],
     options: CallOptions = {},
-  ): Promise<LayerRecord> {
-    return await commitLayer(this.#parts, layer, below, options);
+  ): Promise<readonly LayerRecord[]> {
+    return await commitLayers(this.#parts, layers, below, options);
   }
 
   /** The layer's uncompressed tar, bit for bit. DATA_LOSS names a file that has changed. */

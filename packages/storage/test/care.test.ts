@@ -141,9 +141,9 @@ describe("garbage", () => {
       ...smallBlob(root.path, "young"),
       source: { kind: "file", path: join(root.path, "young.tar") },
     });
-    const young = await store.commitLayer(staged, []);
+    const [young] = await store.commitLayers([staged], []);
     expect((await store.collectGarbage()).layers).toEqual([]);
-    expect((await store.collectGarbage({ unusedLayersMs: 0 })).layers).toEqual([young.id]);
+    expect((await store.collectGarbage({ unusedLayersMs: 0 })).layers).toEqual([young!.id]);
     expect((await store.getImage(image.id)).layerId).toBe(ids[1]);
   });
 

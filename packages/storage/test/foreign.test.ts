@@ -104,7 +104,7 @@ test("what podman prunes is neither a layer that waits to be published nor what 
   await using staged = await store.stageLayer({ ...blob, source: { kind: "file", path: blob.path } });
   peers.podman("image", "prune", "--all", "--force");
   peers.podman("images");
-  await store.commitLayer(staged, []);
+  await store.commitLayers([staged], []);
   await store.restoreQuarantined(id);
   expect(await collect(store.check({ deep: true }))).toEqual([]);
 });

@@ -15,4 +15,4 @@ await using store = await openStore({ root: `${root}/root`, runRoot: `${root}/ru
 const source = await client.blobSource({ registry, repository: "test/image", tag: "v1" }, descriptor);
 // The layer is a plain tar.
 await using staged = await store.stageLayer({ descriptor, source, diffId: descriptor.digest as DiffId });
-await store.commitLayer(staged, []);
+await store.commitLayers([staged], []);

@@ -137,7 +137,7 @@ export async function storeImage(store: Store, name: string, layers: readonly Bl
   for (const result of staging) if (result.status === "fulfilled") staged.use(result.value);
   for (const [at, result] of staging.entries()) {
     if (result.status === "rejected") throw result.reason;
-    await store.commitLayer(result.value, image.stack.slice(0, at));
+    await store.commitLayers([result.value], image.stack.slice(0, at));
   }
   await store.putImage({
     id: image.id,

@@ -78,22 +78,25 @@ export function createMemoryImageStore(): MemoryImageStore {
       staged.set(layer, tar);
       return layer;
     },
-    async commitLayer(layer, below) {
-      const tar = staged.get(layer);
-      if (!tar) throw new OcidError("FAILED_PRECONDITION", `layer ${layer.digest} is not staged`);
+    async commitLayers(added, below) {
       if (below.length > 0) getLayer(layerId(below));
-      const id = layerId([...below, layer.diffId]);
-      const record: StoredLayer = {
-        id,
-        parentId: below.length === 0 ? undefined : layerId(below),
-        diffId: layer.diffId,
-        diffSize: tar.byteLength,
-        compressedDigest: layer.digest,
-        compressedSize: layer.size,
-        tar,
-      };
-      if (!layers.has(id)) layers.set(id, record);
-      return layers.get(id)!;
+      return added.map((layer, at) => {
+        const tar = staged.get(layer);
+        if (!tar) throw new OcidError("FAILED_PRECONDITION", `layer ${layer.digest} is not staged`);
+        const under = [...below, ...added.slice(0, at).map(({ diffId }) => diffId)];
+        const id = layerId([...under, layer.diffId]);
+        const record: StoredLayer = {
+          id,
+          parentId: under.length === 0 ? undefined : layerId(under),
+          diffId: layer.diffId,
+          diffSize: tar.byteLength,
+          compressedDigest: layer.digest,
+          compressedSize: layer.size,
+          tar,
+        };
+        if (!layers.has(id)) layers.set(id, record);
+        return layers.get(id)!;
+      });
     },
     openLayerTar: id => chunksOf(getLayer(id).tar),
     async putImage({ id, names, stack, created, bigData, metadata }) {
