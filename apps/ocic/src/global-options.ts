@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { OcidError } from "@ocid/base";
 import type { createImageClient, createRuntimeClient } from "@ocid/cri-api";
+import { limitMalloc } from "@ocid/host";
 import { type ImagePolicy, loadDefaultPolicy, loadPolicy } from "@ocid/image-copy";
 import {
   authFileCredentials,
@@ -62,6 +63,8 @@ export async function imageClient(options: GlobalOptions): Promise<ReturnType<ty
 }
 
 export async function openLocalStore(options: GlobalOptions): Promise<Store> {
+  // Before threads that unpack begin: each would have an arena of its own, and keep there what it has freed.
+  limitMalloc({ arenas: 2, mappedBytes: 128 * 1024 });
   const conf = loadStorageConf();
   return await openStore({
     root: options.root ?? conf.root,
