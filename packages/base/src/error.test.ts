@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { codeOf, isOcidError, OcidError, wrapError } from "./error.ts";
+import { codeOf, isOcidError, messageOf, OcidError, wrapError } from "./error.ts";
 
 describe("OcidError", () => {
   test("never carries credentials in its message", () => {
@@ -29,6 +29,20 @@ describe("OcidError", () => {
     expect(outer.cause).toBe(inner);
   });
 
+  test("is told of what went wrong, not of what its clean-up met", () => {
+    const inner = new OcidError("DATA_LOSS", "digest differs", { reason: "Digest" });
+    const failing = () => {
+      using _first = { [Symbol.dispose]: () => fail("busy") };
+      using _second = { [Symbol.dispose]: () => fail("gone") };
+      throw inner;
+    };
+    const error = caught(failing);
+    expect(error).toBeInstanceOf(SuppressedError);
+    expect(messageOf(error)).toBe("digest differs");
+    expect(codeOf(error)).toBe("DATA_LOSS");
+    expect(wrapError("pull", error)).toMatchObject({ reason: "Digest", message: "pull: digest differs" });
+  });
+
   test.each([
     [Object.assign(new Error("full"), { code: "ENOSPC" }), "RESOURCE_EXHAUSTED"],
     [AbortSignal.abort().reason, "CANCELLED"],
@@ -38,3 +52,16 @@ describe("OcidError", () => {
     expect(codeOf(thrown)).toBe(code);
   });
 });
+
+function fail(message: string): never {
+  throw new Error(message);
+}
+
+function caught(work: () => void): unknown {
+  try {
+    work();
+  } catch (error) {
+    return error;
+  }
+  throw new Error("nothing was thrown");
+}

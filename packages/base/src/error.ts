@@ -62,13 +62,15 @@ export function isOcidError(value: unknown, code?: ErrorCode): value is OcidErro
  * an OcidError is kept, an abort becomes CANCELLED, and the errno of a system error is mapped; the rest is `fallback`.
  */
 export function wrapError(what: string, cause: unknown, fallback: ErrorCode = "INTERNAL"): OcidError {
-  const reason = isOcidError(cause) ? cause.reason : undefined;
-  const details = isOcidError(cause) ? cause.details : undefined;
+  const first = firstThrown(cause);
+  const reason = isOcidError(first) ? first.reason : undefined;
+  const details = isOcidError(first) ? first.details : undefined;
   return new OcidError(codeOf(cause, fallback), `${what}: ${messageOf(cause)}`, { cause, reason, details });
 }
 
 /** The code that a thrown value stands for. */
-export function codeOf(value: unknown, fallback: ErrorCode = "UNKNOWN"): ErrorCode {
+export function codeOf(thrown: unknown, fallback: ErrorCode = "UNKNOWN"): ErrorCode {
+  const value = firstThrown(thrown);
   if (isOcidError(value)) return value.code;
   if (typeof value !== "object" || value === null) return fallback;
   const { name, code } = value as { name?: unknown; code?: unknown };
@@ -78,9 +80,20 @@ export function codeOf(value: unknown, fallback: ErrorCode = "UNKNOWN"): ErrorCo
 }
 
 /** The text of a thrown value, redacted. */
-export function messageOf(value: unknown): string {
+export function messageOf(thrown: unknown): string {
+  const value = firstThrown(thrown);
   if (value instanceof Error || isOcidError(value)) return redact(value.message || value.name);
   return redact(String(value));
+}
+
+/**
+ * Where giving something back fails as well, what is thrown says only that (ECMAScript, SuppressedError); what went wrong
+ * is what was thrown before.
+ */
+function firstThrown(value: unknown): unknown {
+  let first = value;
+  while (first instanceof SuppressedError) first = first.suppressed;
+  return first;
 }
 
 const errnoCodes: Readonly<Record<string, ErrorCode>> = {
