@@ -136,9 +136,12 @@ async function pullThroughDaemon(image: string, options: GlobalOptions, json: bo
 }
 
 async function pullIntoStore(image: string, options: GlobalOptions, json: boolean): Promise<string> {
-  await using client = registryClient(options);
+  const name = image.replace(/^docker:\/\//, "");
   await using store = await openLocalStore(options);
-  const reference = await findReference(client, image.replace(/^docker:\/\//, ""));
+  // A name that is new here means layers, most likely; the thread for them starts while the registry is asked.
+  if (!(await store.findImage(name))) store.prepareForLayers();
+  await using client = registryClient(options);
+  const reference = await findReference(client, name);
   const progress = showingProgress(json);
   const { image: stored } = await copyImage(
     createRegistrySource(client, reference, await loadSignatureStores()),
