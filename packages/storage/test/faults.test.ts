@@ -5,6 +5,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -14,7 +15,16 @@ import { openStore, type Store } from "@ocid/storage";
 import { mountpointsBelow, tempRoot } from "@ocid/testkit";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BlockDevice } from "./block-device.ts";
-import { type Blob, type Built, census, collect, packBlob, smallBlob, storeImage } from "./store-fixture.ts";
+import {
+  type Blob,
+  type Built,
+  buildImage,
+  census,
+  collect,
+  packBlob,
+  smallBlob,
+  storeImage,
+} from "./store-fixture.ts";
 
 // Damaged files, hostile records and failing disks: a clear error, nothing lost, nothing outside touched.
 
@@ -193,6 +203,43 @@ test.each(["storage.lock", "overlay-layers/layers.lock", "overlay-images/images.
     expect(readdirSync(path)).toEqual([]);
   },
 );
+
+test("of layers that are published together all are there, or none when one cannot be made", async () => {
+  const layers = [base, smallBlob(root.path, "middle"), smallBlob(root.path, "top")];
+  const { stack } = buildImage(layers);
+  await withStore(async store => {
+    const stagings = () => readdirSync(join(place.root, "overlay-layers/tmp")).filter(isStaging);
+    await using staged = new AsyncDisposableStack();
+    const stage = async ({ descriptor, path, diffId }: Blob) =>
+      staged.use(await store.stageLayer({ descriptor, source: { kind: "file", path }, diffId }));
+    const [first, second] = [await stage(layers[0]!), await stage(layers[1]!)];
+    const before = stagings();
+    const third = await stage(layers[2]!);
+    const [own] = stagings().filter(name => !before.includes(name));
+    const tarSplit = join(place.root, "overlay-layers/tmp", own!, "0-addition");
+    renameSync(tarSplit, join(root.path, "away"));
+    await expect(store.commitLayers([first, second, third], [])).rejects.toThrow(/ENOENT/);
+    expect(await store.findLayer(stack.slice(0, 1))).toBeUndefined();
+    expect(census(place.root)).toEqual({ records: [], directories: [], links: 0 });
+    expect(await collect(store.check({ deep: true }))).toEqual([]);
+  });
+  await withStore(async store => {
+    await using staged = new AsyncDisposableStack();
+    const again = [];
+    for (const { descriptor, path, diffId } of layers)
+      again.push(staged.use(await store.stageLayer({ descriptor, source: { kind: "file", path }, diffId })));
+    // Two of the three are there by then, which is success too.
+    await store.commitLayers(again.slice(0, 2), []);
+    const records = await store.commitLayers(again, []);
+    expect(records.map(({ diffId }) => diffId)).toEqual(stack);
+    expect((await store.layerChain(records[2]!.id)).map(({ diffId }) => diffId)).toEqual(stack.toReversed());
+    expect(await collect(store.check({ deep: true }))).toEqual([]);
+  });
+});
+
+function isStaging(name: string): boolean {
+  return name.startsWith("temp-dir-");
+}
 
 describe("a disk", () => {
   let device: BlockDevice;

@@ -135,10 +135,12 @@ export async function storeImage(store: Store, name: string, layers: readonly Bl
   );
   await using staged = new AsyncDisposableStack();
   for (const result of staging) if (result.status === "fulfilled") staged.use(result.value);
-  for (const [at, result] of staging.entries()) {
-    if (result.status === "rejected") throw result.reason;
-    await store.commitLayers([result.value], image.stack.slice(0, at));
-  }
+  const failed = staging.find(result => result.status === "rejected");
+  if (failed) throw failed.reason;
+  await store.commitLayers(
+    staging.flatMap(result => (result.status === "fulfilled" ? [result.value] : [])),
+    [],
+  );
   await store.putImage({
     id: image.id,
     names: [name],
