@@ -1,8 +1,11 @@
 import { join } from "node:path";
+import { type CriPeer, startContainerdCri } from "./containerd-cri.ts";
 import {
   type Daemon,
   millisecondsOf,
   pushBusybox,
+  pushPause,
+  type Runtime,
   removePods,
   removingPods,
   startDaemon,
@@ -10,8 +13,10 @@ import {
 } from "./daemon.ts";
 import { ownCpu } from "./measure.ts";
 import { openPodman, podmanLimits } from "./podman.ts";
-import type { WorkReport } from "./report.ts";
+import type { Goal, Series, WorkReport } from "./report.ts";
 import type { Programs, WorkPlace } from "./work-place.ts";
+
+const ours = "ocid over CRI";
 
 /** Start, stop and remove: one pod after the other, then many at once; each with a container, without a network. */
 export async function benchStart(
@@ -20,55 +25,75 @@ export async function benchStart(
   rounds: number,
 ): Promise<readonly WorkReport[]> {
   const image = await pushBusybox(place, programs);
+  const pause = await pushPause(place, programs);
   await using daemon = await startDaemon(place, programs, join(place.path, "start"));
   await using _pods = removingPods(daemon.runtime);
   await daemon.images.pullImage({ image: { image } });
-  return [...(await oneByOne(place, daemon, image, Math.max(rounds, 20))), await manyAtOnce(daemon, image)];
+  await using peer = await startContainerdCri(join(place.path, "containerd-start"), pause);
+  await using _peerPods = peer && removingPods(peer.runtime);
+  for (const name of [pause, image]) await peer?.images.pullImage({ image: { image: name } });
+  return [
+    ...(await oneByOne(place, daemon, peer, image, Math.max(rounds, 20))),
+    await manyAtOnce(daemon, peer, image),
+  ];
+}
+
+/** What one contestant took, in milliseconds, round by round. */
+interface Times {
+  readonly name: string;
+  readonly start: number[];
+  readonly stop: number[];
 }
 
 async function oneByOne(
   place: WorkPlace,
   daemon: Daemon,
+  peer: CriPeer | undefined,
   image: string,
   rounds: number,
 ): Promise<readonly WorkReport[]> {
-  const { runtime, pid } = daemon;
   const podman = openPodman(place);
   await podman?.run("pull", "--tls-verify=false", image);
-  const [ours, cpu, stops, theirs, theirStops]: number[][] = [[], [], [], [], []] as number[][];
+  const timesOf = (name: string): Times => ({ name, start: [], stop: [] });
+  const [mine, theirs, podmans] = [timesOf(ours), timesOf(peer?.name ?? ""), timesOf("podman")];
+  const cpu: number[] = [];
   for (let round = -2; round < rounds; round++) {
-    const before = ownCpu(pid);
-    let podSandboxId = "";
-    const started = await millisecondsOf(async () => {
-      ({ podSandboxId } = await startPod(runtime, image, `one-${round}`));
-    });
-    const used = (ownCpu(pid) - before) * 1000;
-    const stopped = await millisecondsOf(async () => {
-      await runtime.stopPodSandbox({ podSandboxId });
-      await runtime.removePodSandbox({ podSandboxId });
-    });
+    const before = ownCpu(daemon.pid);
+    const { started, podSandboxId } = await timedStart(daemon.runtime, image, round);
+    const used = (ownCpu(daemon.pid) - before) * 1000;
+    const stopped = await timedStop(daemon.runtime, podSandboxId);
     const name = `bench-${round}`;
     const run = ["run", "-d", "--name", name, "--network", "host", ...podmanLimits, image, "sleep", "100000"];
-    const theirStart = await podman?.run(...run);
-    const theirStop = await podman?.run("rm", "-f", "-t", "0", name);
+    const podmanStart = await podman?.run(...run);
+    const podmanStop = await podman?.run("rm", "-f", "-t", "0", name);
+    const other = peer && (await timedStart(peer.runtime, image, round));
+    const otherStop = peer && other && (await timedStop(peer.runtime, other.podSandboxId));
     // The first two warm up.
     if (round < 0) continue;
-    ours!.push(started);
-    cpu!.push(used);
-    stops!.push(stopped);
-    if (theirStart) theirs!.push(theirStart.wall * 1000);
-    if (theirStop) theirStops!.push(theirStop.wall * 1000);
+    mine.start.push(started);
+    mine.stop.push(stopped);
+    cpu.push(used);
+    if (podmanStart) podmans.start.push(podmanStart.wall * 1000);
+    if (podmanStop) podmans.stop.push(podmanStop.wall * 1000);
+    if (other) theirs.start.push(other.started);
+    if (otherStop !== undefined) theirs.stop.push(otherStop);
   }
-  const series = (mine: Record<string, readonly number[]>, others: readonly number[]) => [
-    { name: "ocid over CRI", metrics: mine },
-    ...(podman ? [{ name: "podman", metrics: { ms: others } }] : []),
+  const others = [...(podman ? [podmans] : []), ...(peer ? [theirs] : [])];
+  const series = (
+    of: (times: Times) => readonly number[],
+    more: Record<string, readonly number[]> = {},
+  ): Series[] => [
+    { name: ours, metrics: { ms: of(mine), ...more } },
+    ...others.map(times => ({ name: times.name, metrics: { ms: of(times) } })),
   ];
+  const against = (atMost: number): Goal[] =>
+    others.map(({ name }) => ({ metric: "ms", against: name, atMost }));
   return [
     {
-      work: `RunPodSandbox, CreateContainer, StartContainer, ${rounds} rounds, daemon warm (podman run -d)`,
-      series: series({ ms: ours!, "own cpu ms": [mean(cpu!)] }, theirs!),
+      work: `RunPodSandbox, CreateContainer, StartContainer, ${rounds} rounds, daemons warm (podman run -d)`,
+      series: series(({ start }) => start, { "own cpu ms": [mean(cpu)] }),
       goals: [
-        { metric: "ms", against: "podman", atMost: 0.8 },
+        ...against(0.8),
         { metric: "ms", share: 0.99, against: "p50", atMost: 2 },
         // The goal is for a container; a pod is counted as one here, its calls all told.
         { metric: "own cpu ms", atMost: 5 },
@@ -76,10 +101,29 @@ async function oneByOne(
     },
     {
       work: `StopPodSandbox, RemovePodSandbox of a running pod, ${rounds} rounds (podman rm -f -t 0)`,
-      series: series({ ms: stops! }, theirStops!),
-      goals: [{ metric: "ms", against: "podman", atMost: 0.9 }],
+      series: series(({ stop }) => stop),
+      goals: against(0.9),
     },
   ];
+}
+
+async function timedStart(
+  runtime: Runtime,
+  image: string,
+  round: number,
+): Promise<{ readonly started: number; readonly podSandboxId: string }> {
+  let podSandboxId = "";
+  const started = await millisecondsOf(async () => {
+    ({ podSandboxId } = await startPod(runtime, image, `one-${round}`));
+  });
+  return { started, podSandboxId };
+}
+
+function timedStop(runtime: Runtime, podSandboxId: string): Promise<number> {
+  return millisecondsOf(async () => {
+    await runtime.stopPodSandbox({ podSandboxId });
+    await runtime.removePodSandbox({ podSandboxId });
+  });
 }
 
 /** The kernel counts a process's time in steps of 10 ms: only the mean of many says something. */
@@ -87,8 +131,19 @@ function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-async function manyAtOnce({ runtime }: Daemon, image: string): Promise<WorkReport> {
-  const pods = 100;
+const pods = 100;
+
+async function manyAtOnce(daemon: Daemon, peer: CriPeer | undefined, image: string): Promise<WorkReport> {
+  const series = [{ name: ours, metrics: await startMany(daemon.runtime, image) }];
+  if (peer) series.push({ name: peer.name, metrics: await startMany(peer.runtime, image) });
+  return {
+    work: `${pods} pods, 10 at a time`,
+    series,
+    goals: peer ? [{ metric: "pods/s", against: peer.name, atLeast: 1.3 }] : [],
+  };
+}
+
+async function startMany(runtime: Runtime, image: string): Promise<Record<string, readonly number[]>> {
   const latencies: number[] = [];
   const names = Array.from({ length: pods }, (_, at) => `many-${at}`);
   const total = await millisecondsOf(() =>
@@ -102,9 +157,5 @@ async function manyAtOnce({ runtime }: Daemon, image: string): Promise<WorkRepor
     ),
   );
   await removePods(runtime);
-  return {
-    work: `${pods} pods, 10 at a time`,
-    series: [{ name: "ocid over CRI", metrics: { "pods/s": [pods / (total / 1000)], ms: latencies } }],
-    goals: [],
-  };
+  return { "pods/s": [pods / (total / 1000)], ms: latencies };
 }

@@ -77,17 +77,31 @@ export async function startDaemon(place: WorkPlace, programs: Programs, director
   };
 }
 
-const pushed = new WeakSet<WorkPlace>();
+const pushed = new Set<string>();
 
 /** Pushes a small image to start containers from, once; returns its name. */
-export async function pushBusybox(place: WorkPlace, programs: Programs): Promise<string> {
-  const image = `${place.registry.host}/bench/busybox:1`;
-  if (pushed.has(place)) return image;
-  const rootfs = makeBusyboxRootfs(join(place.inputs, "busybox"));
-  const config = ["--cmd", '["sh"]', "--env", "PATH=/bin"];
+export function pushBusybox(place: WorkPlace, programs: Programs): Promise<string> {
+  return pushImage(place, programs, "busybox", ["sh"]);
+}
+
+/** Pushes an image that does nothing, which peers run in each pod; returns its name. */
+export function pushPause(place: WorkPlace, programs: Programs): Promise<string> {
+  return pushImage(place, programs, "pause", ["sleep", "1000000"]);
+}
+
+async function pushImage(
+  place: WorkPlace,
+  programs: Programs,
+  name: string,
+  command: readonly string[],
+): Promise<string> {
+  const image = `${place.registry.host}/bench/${name}:1`;
+  if (pushed.has(image)) return image;
+  const rootfs = makeBusyboxRootfs(join(place.inputs, name));
+  const config = ["--cmd", JSON.stringify(command), "--env", "PATH=/bin"];
   const target = `docker://${image}`;
   await measure(programs.ocic, ["--tls-verify=false", "import", rootfs, target, ...config], place.env);
-  pushed.add(place);
+  pushed.add(image);
   return image;
 }
 
