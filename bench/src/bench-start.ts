@@ -8,6 +8,7 @@ import {
   type Runtime,
   removePods,
   removingPods,
+  startContainer,
   startDaemon,
   startPod,
 } from "./daemon.ts";
@@ -42,6 +43,8 @@ export async function benchStart(
 interface Times {
   readonly name: string;
   readonly start: number[];
+  /** A container of a pod that stays, stopped and removed. */
+  readonly end: number[];
   readonly stop: number[];
 }
 
@@ -54,28 +57,32 @@ async function oneByOne(
 ): Promise<readonly WorkReport[]> {
   const podman = openPodman(place);
   await podman?.run("pull", "--tls-verify=false", image);
-  const timesOf = (name: string): Times => ({ name, start: [], stop: [] });
+  const timesOf = (name: string): Times => ({ name, start: [], end: [], stop: [] });
   const [mine, theirs, podmans] = [timesOf(ours), timesOf(peer?.name ?? ""), timesOf("podman")];
   const cpu: number[] = [];
   for (let round = -2; round < rounds; round++) {
     const before = ownCpu(daemon.pid);
-    const { started, podSandboxId } = await timedStart(daemon.runtime, image, round);
+    const pod = await timedStart(daemon.runtime, image, round);
     const used = (ownCpu(daemon.pid) - before) * 1000;
-    const stopped = await timedStop(daemon.runtime, podSandboxId);
+    const ended = await timedEnd(daemon.runtime, image, pod);
+    const stopped = await timedStop(daemon.runtime, pod.podSandboxId);
     const name = `bench-${round}`;
     const run = ["run", "-d", "--name", name, "--network", "host", ...podmanLimits, image, "sleep", "100000"];
     const podmanStart = await podman?.run(...run);
     const podmanStop = await podman?.run("rm", "-f", "-t", "0", name);
     const other = peer && (await timedStart(peer.runtime, image, round));
+    const otherEnd = peer && other && (await timedEnd(peer.runtime, image, other));
     const otherStop = peer && other && (await timedStop(peer.runtime, other.podSandboxId));
     // The first two warm up.
     if (round < 0) continue;
-    mine.start.push(started);
+    mine.start.push(pod.started);
+    mine.end.push(ended);
     mine.stop.push(stopped);
     cpu.push(used);
     if (podmanStart) podmans.start.push(podmanStart.wall * 1000);
     if (podmanStop) podmans.stop.push(podmanStop.wall * 1000);
     if (other) theirs.start.push(other.started);
+    if (otherEnd !== undefined) theirs.end.push(otherEnd);
     if (otherStop !== undefined) theirs.stop.push(otherStop);
   }
   const others = [...(podman ? [podmans] : []), ...(peer ? [theirs] : [])];
@@ -84,7 +91,9 @@ async function oneByOne(
     more: Record<string, readonly number[]> = {},
   ): Series[] => [
     { name: ours, metrics: { ms: of(mine), ...more } },
-    ...others.map(times => ({ name: times.name, metrics: { ms: of(times) } })),
+    ...others
+      .filter(times => of(times).length > 0)
+      .map(times => ({ name: times.name, metrics: { ms: of(times) } })),
   ];
   const against = (atMost: number): Goal[] =>
     others.map(({ name }) => ({ metric: "ms", against: name, atMost }));
@@ -100,6 +109,11 @@ async function oneByOne(
       ],
     },
     {
+      work: `StopContainer, RemoveContainer of a running container, ${rounds} rounds`,
+      series: series(({ end }) => end),
+      goals: against(0.9),
+    },
+    {
       work: `StopPodSandbox, RemovePodSandbox of a running pod, ${rounds} rounds (podman rm -f -t 0)`,
       series: series(({ stop }) => stop),
       goals: against(0.9),
@@ -107,16 +121,27 @@ async function oneByOne(
   ];
 }
 
-async function timedStart(
-  runtime: Runtime,
-  image: string,
-  round: number,
-): Promise<{ readonly started: number; readonly podSandboxId: string }> {
+interface TimedPod {
+  readonly started: number;
+  readonly podSandboxId: string;
+  readonly name: string;
+}
+
+async function timedStart(runtime: Runtime, image: string, round: number): Promise<TimedPod> {
+  const name = `one-${round}`;
   let podSandboxId = "";
   const started = await millisecondsOf(async () => {
-    ({ podSandboxId } = await startPod(runtime, image, `one-${round}`));
+    ({ podSandboxId } = await startPod(runtime, image, name));
   });
-  return { started, podSandboxId };
+  return { started, podSandboxId, name };
+}
+
+async function timedEnd(runtime: Runtime, image: string, pod: TimedPod): Promise<number> {
+  const containerId = await startContainer(runtime, image, pod, { attempt: 1 });
+  return await millisecondsOf(async () => {
+    await runtime.stopContainer({ containerId, timeout: 0n });
+    await runtime.removeContainer({ containerId });
+  });
 }
 
 function timedStop(runtime: Runtime, podSandboxId: string): Promise<number> {

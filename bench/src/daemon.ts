@@ -121,24 +121,38 @@ export interface StartedPod {
   readonly containerId: string;
 }
 
-/** A pod with one container, until the container runs (`start: false`: until it is created). */
+interface ContainerOptions {
+  readonly command?: readonly string[];
+  /** False: until it is created. */
+  readonly start?: boolean;
+}
+
+/** A pod with one container, until the container runs. */
 export async function startPod(
   runtime: Runtime,
   image: string,
   name: string,
-  options: { readonly command?: readonly string[]; readonly start?: boolean } = {},
+  options: ContainerOptions = {},
 ): Promise<StartedPod> {
-  const config = sandboxConfig(name);
-  const { podSandboxId } = await runtime.runPodSandbox({ config });
-  const command = [...(options.command ?? ["sleep", "100000"])];
-  const container = { metadata: { name: "c", attempt: 0 }, image: { image }, command, linux: {} };
+  const { podSandboxId } = await runtime.runPodSandbox({ config: sandboxConfig(name) });
+  return { podSandboxId, containerId: await startContainer(runtime, image, { podSandboxId, name }, options) };
+}
+
+/** A container in the pod of that id and name. */
+export async function startContainer(
+  runtime: Runtime,
+  image: string,
+  pod: { readonly podSandboxId: string; readonly name: string },
+  options: ContainerOptions & { readonly attempt?: number } = {},
+): Promise<string> {
+  const { command = ["sleep", "100000"], start = true, attempt = 0 } = options;
   const { containerId } = await runtime.createContainer({
-    podSandboxId,
-    sandboxConfig: config,
-    config: container,
+    podSandboxId: pod.podSandboxId,
+    sandboxConfig: sandboxConfig(pod.name),
+    config: { metadata: { name: "c", attempt }, image: { image }, command: [...command], linux: {} },
   });
-  if (options.start !== false) await runtime.startContainer({ containerId });
-  return { podSandboxId, containerId };
+  if (start) await runtime.startContainer({ containerId });
+  return containerId;
 }
 
 export async function removePods(runtime: Runtime): Promise<void> {
