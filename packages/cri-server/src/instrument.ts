@@ -62,8 +62,9 @@ function unary({ name: method, localName: name }: DescMethod, handler: Handler, 
       )
       .then(
         response => {
-          end();
+          // First the answer: nobody should wait for the line of log.
           answer(null, response);
+          end();
         },
         error => {
           end(error);
