@@ -4,6 +4,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -78,35 +79,53 @@ export class ShimFiles {
   readonly exits: string;
   readonly sockets: string;
   readonly runtimes: string;
+  /** Files of the commands that run in containers just now, named by `execPrefix`. */
+  readonly execs: string;
 
-  constructor(stateDir: string) {
+  constructor(stateDir: string, runDir: string = stateDir) {
     this.containers = join(stateDir, "containers");
     this.exits = join(stateDir, "exits");
     this.sockets = join(stateDir, "sockets");
     this.runtimes = join(stateDir, "runtimes");
+    this.execs = join(runDir, "execs");
   }
 
   of(id: string): ContainerFiles {
     if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/.test(id))
       throw new OcidError("INVALID_ARGUMENT", `not a container id: ${JSON.stringify(id.slice(0, 140))}`);
-    const directory = join(this.containers, id);
-    const bundle = join(directory, "bundle");
+    const directory = `${this.containers}/${id}`;
+    const bundle = `${directory}/bundle`;
     return {
       directory,
       bundle,
-      config: join(bundle, "config.json"),
-      record: join(directory, "record.json"),
-      pidFile: join(directory, "pid"),
-      monitorPidFile: join(directory, "monitor-pid"),
-      control: join(bundle, "ctl"),
-      exit: join(this.exits, id),
-      oom: join(directory, "oom"),
-      oomKills: join(directory, "oom-kills"),
-      oomKillsBefore: join(directory, "oom-kills-before"),
-      killed: join(directory, "killed"),
-      started: join(directory, "started"),
-      attachSocket: join(this.sockets, id, "attach"),
+      config: `${bundle}/config.json`,
+      record: `${directory}/record.json`,
+      pidFile: `${directory}/pid`,
+      monitorPidFile: `${directory}/monitor-pid`,
+      control: `${bundle}/ctl`,
+      exit: `${this.exits}/${id}`,
+      oom: `${directory}/oom`,
+      oomKills: `${directory}/oom-kills`,
+      oomKillsBefore: `${directory}/oom-kills-before`,
+      killed: `${directory}/killed`,
+      started: `${directory}/started`,
+      attachSocket: `${this.sockets}/${id}/attach`,
     };
+  }
+
+  /** What the names of all files of a container's commands begin with; no other container's do. */
+  execPrefix(id: string): string {
+    return `${id}@`;
+  }
+
+  /** Removes what commands have left whose program was killed. */
+  removeExecs(id: string): void {
+    if (!existsSync(this.execs)) return;
+    const prefix = this.execPrefix(id);
+    // With a dot while runc writes it.
+    for (const name of readdirSync(this.execs))
+      if (name.startsWith(prefix) || name.startsWith(`.${prefix}`))
+        rmSync(join(this.execs, name), { force: true });
   }
 
   list(): readonly string[] {
@@ -184,6 +203,8 @@ export class ShimFiles {
   /** The exit code and its time, once the monitor has written them. */
   readExit(id: string): ContainerExit | undefined {
     const files = this.of(id);
+    // What runs has none, and is what is looked at most: an error with its stack takes longer than all else.
+    if (!existsSync(files.exit)) return undefined;
     try {
       const text = readFileSync(files.exit, "utf8").trim();
       // The file is made before it is filled.
