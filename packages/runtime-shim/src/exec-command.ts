@@ -1,7 +1,6 @@
-import { randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { OcidError } from "@ocid/base";
+import { OcidError, randomHex } from "@ocid/base";
 import { cleanEnvironment, type SpawnedProcess, spawnProcess } from "@ocid/host";
 import type { RuntimeProcess } from "@ocid/spec";
 import type { ShimFiles } from "./container-files.ts";
@@ -29,7 +28,7 @@ export function execCommand(
   id: string,
   process: RuntimeProcess,
 ): ExecCommand {
-  const session = join(files.execs, `${files.execPrefix(id)}${randomUUID()}`);
+  const session = join(files.execs, `${files.execPrefix(id)}${randomHex(8)}`);
   const processFile = `${session}.json`;
   const pidFile = `${session}.pid`;
   const innerPidFile = `${session}.inner`;
