@@ -57,7 +57,10 @@ export interface ContainerFiles {
   readonly bundle: string;
   readonly config: string;
   readonly record: string;
+  /** Not on the disk: the runtime would wait for it. */
   readonly pidFile: string;
+  /** Of a restored container, on the disk: it tells that the processes were there once, also after the machine went down. */
+  readonly restoredPidFile: string;
   readonly monitorPidFile: string;
   readonly control: string;
   /** Written by the monitor when the container has ended. */
@@ -79,15 +82,15 @@ export class ShimFiles {
   readonly exits: string;
   readonly sockets: string;
   readonly runtimes: string;
-  /** Files of the commands that run in containers just now, named by `execPrefix`. */
-  readonly execs: string;
+  /** Files of containers and commands that mean nothing once they have ended, named by `runPrefix`. */
+  readonly running: string;
 
   constructor(stateDir: string, runDir: string = stateDir) {
     this.containers = join(stateDir, "containers");
     this.exits = join(stateDir, "exits");
     this.sockets = join(stateDir, "sockets");
     this.runtimes = join(stateDir, "runtimes");
-    this.execs = join(runDir, "execs");
+    this.running = join(runDir, "running");
   }
 
   of(id: string): ContainerFiles {
@@ -100,7 +103,8 @@ export class ShimFiles {
       bundle,
       config: `${bundle}/config.json`,
       record: `${directory}/record.json`,
-      pidFile: `${directory}/pid`,
+      pidFile: `${this.running}/${this.runPrefix(id)}pid`,
+      restoredPidFile: `${directory}/pid`,
       monitorPidFile: `${directory}/monitor-pid`,
       control: `${bundle}/ctl`,
       exit: `${this.exits}/${id}`,
@@ -113,19 +117,19 @@ export class ShimFiles {
     };
   }
 
-  /** What the names of all files of a container's commands begin with; no other container's do. */
-  execPrefix(id: string): string {
+  /** What the names of a container's files in `running` begin with; no other container's do. */
+  runPrefix(id: string): string {
     return `${id}@`;
   }
 
-  /** Removes what commands have left whose program was killed. */
-  removeExecs(id: string): void {
-    if (!existsSync(this.execs)) return;
-    const prefix = this.execPrefix(id);
+  /** Removes a container's files from `running`, with what commands have left whose program was killed. */
+  removeRunning(id: string): void {
+    if (!existsSync(this.running)) return;
+    const prefix = this.runPrefix(id);
     // With a dot while runc writes it.
-    for (const name of readdirSync(this.execs))
+    for (const name of readdirSync(this.running))
       if (name.startsWith(prefix) || name.startsWith(`.${prefix}`))
-        rmSync(join(this.execs, name), { force: true });
+        rmSync(join(this.running, name), { force: true });
   }
 
   list(): readonly string[] {

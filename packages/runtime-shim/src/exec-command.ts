@@ -28,7 +28,7 @@ export function execCommand(
   id: string,
   process: RuntimeProcess,
 ): ExecCommand {
-  const session = join(files.execs, `${files.execPrefix(id)}${randomHex(8)}`);
+  const session = join(files.running, `${files.runPrefix(id)}${randomHex(8)}`);
   const processFile = `${session}.json`;
   const pidFile = `${session}.pid`;
   const innerPidFile = `${session}.inner`;
@@ -61,7 +61,7 @@ export function execCommand(
     },
   };
   try {
-    mkdirSync(files.execs, { recursive: true, mode: 0o700 });
+    mkdirSync(files.running, { recursive: true, mode: 0o700 });
     // Not synced: it means nothing once the command has ended.
     writeFileSync(processFile, JSON.stringify(process), { flag: "wx", mode: 0o600 });
     return command;

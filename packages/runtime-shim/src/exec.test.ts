@@ -36,5 +36,5 @@ wait
   });
   const pid = Number(readFileSync(join(root, "started"), "utf8"));
   expect(() => globalThis.process.kill(pid, 0)).toThrow(/ESRCH/);
-  expect(readdirSync(files.execs)).toEqual([]);
+  expect(readdirSync(files.running)).toEqual([]);
 });
