@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isOcidError } from "@ocid/base";
 import { createImageClient, createRuntimeClient, NamespaceMode } from "@ocid/cri-api";
@@ -31,12 +31,14 @@ export async function startDaemon(place: WorkPlace, programs: Programs, director
   const socket = join(directory, "ocid.sock");
   const places: Readonly<Record<string, string>> = {
     root: "r",
-    runroot: "rr",
     "state-dir": "state",
     listen: "ocid.sock",
     "cni-config-dir": "net.d",
   };
-  const flags = Object.entries(places).flatMap(([flag, name]) => [`--${flag}`, join(directory, name)]);
+  const flags = [
+    ...Object.entries(places).flatMap(([flag, name]) => [`--${flag}`, join(directory, name)]),
+    ...["--runroot", join(place.run, basename(directory))],
+  ];
   const start = performance.now();
   const child = spawn(programs.ocid, flags, { stdio: ["ignore", fd, fd], env: { ...place.env } });
   for (let attempt = 0; !readFileSync(log, "utf8").includes("message=ready"); attempt++) {

@@ -16,7 +16,7 @@ export function openPodman(place: WorkPlace): Podman | undefined {
     "--root",
     join(directory, "r"),
     "--runroot",
-    join(directory, "rr"),
+    join(place.run, "podman"),
     "--storage-driver",
     "overlay",
   ];

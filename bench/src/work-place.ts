@@ -19,6 +19,8 @@ export interface Effort {
 /** A file system of the benchmark's own with a journal (a machine's own may distort), and a registry on loopback. */
 export interface WorkPlace extends AsyncDisposable {
   readonly path: string;
+  /** A tmpfs, as /run is one. */
+  readonly run: string;
   /** Where inputs are prepared. */
   readonly inputs: string;
   readonly registry: DockerRegistry;
@@ -30,11 +32,12 @@ export interface WorkPlace extends AsyncDisposable {
 export async function openWorkPlace(): Promise<WorkPlace> {
   const root = mkdtempSync(join(tmpdir(), "ocid-bench-"));
   const disk = join(root, "disk");
-  const [path, inputs] = [join(root, "mnt"), join(root, "inputs")];
-  for (const directory of [path, inputs]) mkdirSync(directory);
+  const [path, inputs, run] = [join(root, "mnt"), join(root, "inputs"), join(root, "run")];
+  for (const directory of [path, inputs, run]) mkdirSync(directory);
   execFileSync("truncate", ["-s", "16G", disk]);
   execFileSync("mkfs.ext4", ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", disk]);
   execFileSync("mount", ["-o", "loop", disk, path]);
+  execFileSync("mount", ["-t", "tmpfs", "-o", "mode=755", "tmpfs", run]);
   const registry = await openRegistry(join(root, "registry"));
   const tlsRegistry = await openRegistry(join(root, "tls-registry"), makeCertificate(root));
   const conf = join(root, "registries.conf");
@@ -46,6 +49,7 @@ export async function openWorkPlace(): Promise<WorkPlace> {
   );
   return {
     path,
+    run,
     inputs,
     registry,
     tlsRegistry,

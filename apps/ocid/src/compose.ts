@@ -75,6 +75,7 @@ export async function composeDaemon(config: Config, options: DaemonOptions): Pro
   const runtime = stack.use(
     await openRuntimeShim({
       stateDir: join(stateDir, "runtime"),
+      runDir: join(store.runRoot, "ocid-runtime"),
       runtimes: runtimesOf(config),
       defaultRuntime: config.runtime.default,
       conmonPath: config.runtime.conmon,

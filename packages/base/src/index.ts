@@ -20,6 +20,7 @@ export {
   traced,
 } from "./operation.ts";
 export { Pace, type PaceOptions } from "./pace.ts";
+export { randomHex } from "./random-hex.ts";
 export { readCapped } from "./read-capped.ts";
 export { redact } from "./redact.ts";
 export { type RetryOptions, retry } from "./retry.ts";

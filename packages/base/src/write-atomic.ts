@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import {
   closeSync,
   fchmodSync,
@@ -12,6 +11,7 @@ import {
 import { readdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { randomHex } from "./random-hex.ts";
 
 // Only what waits for the disk leaves the event loop: a trip through the thread pool takes longer than the other calls.
 const syncFile = promisify(fsync);
@@ -23,7 +23,7 @@ const syncData = promisify(fdatasync);
  */
 export async function writeAtomic(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   const directory = dirname(path);
-  const temporary = join(directory, `.tmp-${randomBytes(6).toString("hex")}`);
+  const temporary = join(directory, `.tmp-${randomHex(6)}`);
   try {
     const file = openSync(temporary, "wx", mode);
     try {

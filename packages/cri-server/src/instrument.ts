@@ -135,7 +135,8 @@ function begin(
       if (error !== undefined)
         logger.warn("call failed", { ...fields, code: codeOf(error, "INTERNAL"), error: messageOf(error) });
       else if (quiet.test(method)) logger.debug("call", fields);
-      else logger.info("call", fields);
+      // After the answer, which goes out first in the event loop's turn: nobody should wait for a line of log.
+      else setImmediate(() => logger.info("call", fields));
     },
   };
 }

@@ -1,5 +1,4 @@
-import { randomBytes } from "node:crypto";
-import type { KeyedLock, Logger } from "@ocid/base";
+import { type KeyedLock, type Logger, randomHex } from "@ocid/base";
 import type { CdiRegistry } from "./cdi/cdi-registry.ts";
 import type { Creations } from "./creations.ts";
 import type { HookRegistry } from "./oci-hooks/hook-registry.ts";
@@ -29,7 +28,7 @@ export interface ServerContext {
 }
 
 export function newId(): string {
-  return randomBytes(32).toString("hex");
+  return randomHex(32);
 }
 
 export function nowNs(): bigint {

@@ -1,6 +1,6 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { writeFile as writeLater } from "node:fs/promises";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, write, writeFileSync } from "node:fs";
 import { join, normalize } from "node:path";
+import { promisify } from "node:util";
 import { OcidError } from "@ocid/base";
 import { pidsOf, removeCgroupTree, tryRead } from "./cgroup-files.ts";
 import { killCgroup, thawCgroup } from "./cgroup-kill.ts";
@@ -10,6 +10,8 @@ import { type CgroupResources, planResources } from "./cgroup-resources.ts";
 import { type CgroupUsage, type CgroupUsagePart, readCgroupUsage, readOomKills } from "./cgroup-usage.ts";
 import { errnoOf, systemErrorOf } from "./errno.ts";
 import { watchOomKills } from "./oom-watch.ts";
+
+const writeLater = promisify(write);
 
 /** A cgroup by its path from the root of each hierarchy, as an OCI runtime's `cgroupsPath` has it: `/kubepods/x`. */
 export interface Cgroup {
@@ -71,9 +73,16 @@ export function openCgroup(path: string, layout: CgroupLayout = detectCgroups())
     },
     async moveProcess(pid) {
       const [first = "", ...more] = directories.map(directory => join(directory, "cgroup.procs"));
-      await writeLater(first, String(pid)).catch(error => {
+      try {
+        const fd = openSync(first, "w");
+        try {
+          await writeLater(fd, String(pid));
+        } finally {
+          closeSync(fd);
+        }
+      } catch (error) {
         throw systemErrorOf(error, "write", `${pid} to ${first}`);
-      });
+      }
       // Those that follow at once do not wait any more.
       for (const file of more) writeFile(file, String(pid));
     },

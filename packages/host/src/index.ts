@@ -37,7 +37,9 @@ export {
   mount,
   mountOf,
   statFilesystem,
+  type UnmountOptions,
   unmount,
+  unmountInThread,
 } from "./mount.ts";
 export type { NetworkInterfaceUsage } from "./namespace-calls.ts";
 export {

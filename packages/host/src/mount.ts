@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
+import { Semaphore } from "@ocid/base";
 import { errnoName, systemError } from "./errno.ts";
-import { atCurrentDirectory, call, callRaw, cString, lastErrno, shown } from "./sys.ts";
+import { atCurrentDirectory, call, callBeside, callRaw, cString, lastErrno, shown } from "./sys.ts";
 
 const flagBits = {
   readonly: 0x1,
@@ -54,13 +55,34 @@ export function mount(request: MountRequest): void {
  * Unmounts the uppermost mount; false when nothing was mounted there. `lazy` detaches what is busy (MNT_DETACH). Never
  * follows a symlink at the end.
  */
-export function unmount(target: string, options: { readonly lazy?: boolean } = {}): boolean {
-  const result = callRaw("umount2", cString(target), (options.lazy ? 0x2 : 0) | 0x8);
-  if (result !== -1) return true;
+export function unmount(target: string, options: UnmountOptions = {}): boolean {
+  if (callRaw("umount2", cString(target), unmountFlags(options)) !== -1) return true;
   const errno = lastErrno();
   const name = errnoName(errno);
   if (name === "EINVAL" || name === "ENOENT" || name === "ENOTDIR") return false;
   throw systemError("umount2", errno, target);
+}
+
+/**
+ * The same where it may take long: the last mount of an overlay that goes writes everything of the file system below its
+ * upper directory to the disk. Runs on a thread of libuv's pool, of which all calls together take no more than one.
+ */
+export async function unmountInThread(target: string, options: UnmountOptions = {}): Promise<boolean> {
+  using _turn = await turns.acquire();
+  if ((await callBeside("umount2", cString(target), unmountFlags(options))) !== -1) return true;
+  // Why it failed is known to that thread alone, and is the same here, at once.
+  return unmount(target, options);
+}
+
+const turns = new Semaphore(1);
+
+export interface UnmountOptions {
+  readonly lazy?: boolean;
+}
+
+/** MNT_DETACH and UMOUNT_NOFOLLOW. */
+function unmountFlags({ lazy = false }: UnmountOptions): number {
+  return (lazy ? 0x2 : 0) | 0x8;
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { isSpawned } from "./spawn-process.ts";
 import { call, callRaw } from "./sys.ts";
 
@@ -19,7 +19,7 @@ export function becomeSubreaper(): Disposable {
     timer = undefined;
     // The usual case, after each spawned program: one call tells that nobody is left over.
     const zombies = isZombie(anyChild)
-      ? childPids().filter(pid => !isSpawned(pid) && !owned.has(pid) && isZombie(pid))
+      ? mainThreadChildren().filter(pid => !isSpawned(pid) && !owned.has(pid) && isZombie(pid))
       : [];
     for (const pid of zombies) if (seen.has(pid)) callRaw("waitpid", pid, null, 1);
     seen = new Set(zombies.filter(pid => !seen.has(pid)));
@@ -76,15 +76,14 @@ function isZombie(pid: number | typeof anyChild): boolean {
 /** Where siginfo_t has the pid, on 64-bit machines; it stays zero when no child has ended. */
 const siPid = 16;
 
-function childPids(): readonly number[] {
-  return readdirSync("/proc/self/task").flatMap(thread => {
-    try {
-      return readFileSync(`/proc/self/task/${thread}/children`, "utf8")
-        .split(" ")
-        .filter(Boolean)
-        .map(Number);
-    } catch {
-      return [];
-    }
-  });
+/** Children of the main thread: the first thread of a process that has not ended is whom the kernel gives orphans to. */
+function mainThreadChildren(): readonly number[] {
+  try {
+    return readFileSync(`/proc/self/task/${process.pid}/children`, "utf8")
+      .split(" ")
+      .filter(Boolean)
+      .map(Number);
+  } catch {
+    return [];
+  }
 }

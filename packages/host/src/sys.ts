@@ -95,12 +95,15 @@ export function callRaw(name: CallName, ...values: readonly unknown[]): number {
   return Number(nativeFunction(name)(...values));
 }
 
-/** The same on a thread of libuv's pool, so that nobody waits for it here. */
+/** The same on a thread of libuv's pool, so that nobody waits for it here. The errno stays with that thread. */
 export function callBeside(name: keyof typeof prototypes, ...values: readonly unknown[]): Promise<number> {
   return new Promise((resolve, reject) => {
-    nativeFunction(name).async?.(...values, (error: unknown, result: number | bigint) =>
-      error ? reject(error) : resolve(Number(result)),
-    );
+    nativeFunction(name).async?.(...values, (error: unknown, result: number | bigint) => {
+      // Buffers among them must be there until C has done with them.
+      void values;
+      if (error) reject(error);
+      else resolve(Number(result));
+    });
   });
 }
 

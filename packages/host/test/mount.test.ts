@@ -22,6 +22,7 @@ import {
   removeNamespaces,
   statFilesystem,
   unmount,
+  unmountInThread,
 } from "@ocid/host";
 import { leakCheck, tempRoot } from "@ocid/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -80,6 +81,18 @@ describe("mount", () => {
     expect(errnoOf(error)).toBe("EBUSY");
     expect(unmount(target, { lazy: true })).toBe(true);
     expect(listMounts().some(entry => entry.target.startsWith(target))).toBe(false);
+  });
+
+  test("in a thread too, several at once, with the kernel's answer where it fails", async () => {
+    const targets = Array.from({ length: 6 }, (_, at) => directory(`thread-${at}`));
+    for (const target of targets) mount({ source: "none", target, fstype: "tmpfs" });
+    const busy = directory("thread-busy");
+    mount({ source: "none", target: busy, fstype: "tmpfs" });
+    mount({ source: "none", target: directoryIn(busy, "below"), fstype: "tmpfs" });
+    const all = [...targets, ...targets].map(target => unmountInThread(target));
+    await expect(unmountInThread(busy)).rejects.toMatchObject({ message: `umount2 ${busy}: EBUSY` });
+    expect(await Promise.all(all)).toEqual([...targets.map(() => true), ...targets.map(() => false)]);
+    expect(await unmountInThread(busy, { lazy: true })).toBe(true);
   });
 
   test("never unmounts through a symlink", () => {

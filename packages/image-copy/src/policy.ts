@@ -1,12 +1,12 @@
+import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { isOcidError, OcidError } from "@ocid/base";
-import { isObject, parseJsonObject } from "@ocid/spec";
+import { isOcidError, OcidError, wrapError } from "@ocid/base";
+import { isObject, maxManifestBytes, parseJsonObject } from "@ocid/spec";
 import { type AcceptedSignature, checkSignatures } from "./check-signatures.ts";
 import type { CallOptions, ImageSource, ManifestBytes, PolicyIdentity } from "./image-source.ts";
 import { type PolicyRequirement, parseRequirements } from "./policy-requirement.ts";
 import { refuseUnknownKeys } from "./refuse-unknown-keys.ts";
-import { readSmallFile } from "./small-file.ts";
 import { checkUniqueKeys } from "./unique-keys.ts";
 
 /** Rules for which images may be used (containers-policy.json(5)). */
@@ -39,15 +39,28 @@ export async function loadPolicy(path?: string): Promise<ImagePolicy> {
       ? [join(homedir(), ".config/containers/policy.json"), "/etc/containers/policy.json"]
       : [path];
   for (const candidate of candidates) {
-    try {
-      return parsePolicy(await readSmallFile(candidate, candidate), candidate);
-    } catch (error) {
-      if (!isOcidError(error, "NOT_FOUND")) throw error;
-    }
+    const bytes = readPolicy(candidate);
+    if (bytes) return parsePolicy(bytes, candidate);
   }
   throw new OcidError("NOT_FOUND", `there is no image policy: ${candidates.join(" or ")} does not exist`, {
     reason: "NoPolicy",
   });
+}
+
+/** At once: a small file that is asked for with each container is read sooner than a thread of the pool could be asked for it. */
+function readPolicy(path: string): Buffer | undefined {
+  try {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (!stat) return undefined;
+    if (stat.size > maxManifestBytes)
+      throw new OcidError(
+        "RESOURCE_EXHAUSTED",
+        `it has ${stat.size} bytes, more than the limit of ${maxManifestBytes}`,
+      );
+    return readFileSync(path);
+  } catch (error) {
+    throw wrapError(path, error);
+  }
 }
 
 /** As `loadPolicy` with the usual files; where there is none, a policy that accepts everything. */

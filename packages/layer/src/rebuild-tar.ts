@@ -40,6 +40,8 @@ export async function* rebuildTar(request: RebuildTarRequest): AsyncGenerator<Ui
     lines.close();
     source.destroy();
     inflated.destroy();
+    // Whoever has the end of it may remove the store: nothing of it is open any more.
+    if (!source.closed) await new Promise(resolve => source.once("close", resolve));
   }
 }
 

@@ -68,6 +68,7 @@ export class ContainerEnd {
   async undo(id: string, runtime: InstalledRuntime): Promise<void> {
     const files = this.#files.of(id);
     await this.endAll(id, runtime);
+    this.#files.removeRunning(id);
     rmSync(files.directory, { recursive: true, force: true });
     // Last, so that an interrupted removal still shows a container that has ended.
     rmSync(files.exit, { recursive: true, force: true });

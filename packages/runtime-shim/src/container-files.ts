@@ -4,6 +4,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -56,7 +57,10 @@ export interface ContainerFiles {
   readonly bundle: string;
   readonly config: string;
   readonly record: string;
+  /** Not on the disk: the runtime would wait for it. */
   readonly pidFile: string;
+  /** Of a restored container, on the disk: it tells that the processes were there once, also after the machine went down. */
+  readonly restoredPidFile: string;
   readonly monitorPidFile: string;
   readonly control: string;
   /** Written by the monitor when the container has ended. */
@@ -78,35 +82,54 @@ export class ShimFiles {
   readonly exits: string;
   readonly sockets: string;
   readonly runtimes: string;
+  /** Files of containers and commands that mean nothing once they have ended, named by `runPrefix`. */
+  readonly running: string;
 
-  constructor(stateDir: string) {
+  constructor(stateDir: string, runDir: string = stateDir) {
     this.containers = join(stateDir, "containers");
     this.exits = join(stateDir, "exits");
     this.sockets = join(stateDir, "sockets");
     this.runtimes = join(stateDir, "runtimes");
+    this.running = join(runDir, "running");
   }
 
   of(id: string): ContainerFiles {
     if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/.test(id))
       throw new OcidError("INVALID_ARGUMENT", `not a container id: ${JSON.stringify(id.slice(0, 140))}`);
-    const directory = join(this.containers, id);
-    const bundle = join(directory, "bundle");
+    const directory = `${this.containers}/${id}`;
+    const bundle = `${directory}/bundle`;
     return {
       directory,
       bundle,
-      config: join(bundle, "config.json"),
-      record: join(directory, "record.json"),
-      pidFile: join(directory, "pid"),
-      monitorPidFile: join(directory, "monitor-pid"),
-      control: join(bundle, "ctl"),
-      exit: join(this.exits, id),
-      oom: join(directory, "oom"),
-      oomKills: join(directory, "oom-kills"),
-      oomKillsBefore: join(directory, "oom-kills-before"),
-      killed: join(directory, "killed"),
-      started: join(directory, "started"),
-      attachSocket: join(this.sockets, id, "attach"),
+      config: `${bundle}/config.json`,
+      record: `${directory}/record.json`,
+      pidFile: `${this.running}/${this.runPrefix(id)}pid`,
+      restoredPidFile: `${directory}/pid`,
+      monitorPidFile: `${directory}/monitor-pid`,
+      control: `${bundle}/ctl`,
+      exit: `${this.exits}/${id}`,
+      oom: `${directory}/oom`,
+      oomKills: `${directory}/oom-kills`,
+      oomKillsBefore: `${directory}/oom-kills-before`,
+      killed: `${directory}/killed`,
+      started: `${directory}/started`,
+      attachSocket: `${this.sockets}/${id}/attach`,
     };
+  }
+
+  /** What the names of a container's files in `running` begin with; no other container's do. */
+  runPrefix(id: string): string {
+    return `${id}@`;
+  }
+
+  /** Removes a container's files from `running`, with what commands have left whose program was killed. */
+  removeRunning(id: string): void {
+    if (!existsSync(this.running)) return;
+    const prefix = this.runPrefix(id);
+    // With a dot while runc writes it.
+    for (const name of readdirSync(this.running))
+      if (name.startsWith(prefix) || name.startsWith(`.${prefix}`))
+        rmSync(join(this.running, name), { force: true });
   }
 
   list(): readonly string[] {
@@ -184,6 +207,8 @@ export class ShimFiles {
   /** The exit code and its time, once the monitor has written them. */
   readExit(id: string): ContainerExit | undefined {
     const files = this.of(id);
+    // What runs has none, and is what is looked at most: an error with its stack takes longer than all else.
+    if (!existsSync(files.exit)) return undefined;
     try {
       const text = readFileSync(files.exit, "utf8").trim();
       // The file is made before it is filled.

@@ -1,16 +1,13 @@
-import { randomBytes } from "node:crypto";
-import { readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { OcidError } from "@ocid/base";
+import { OcidError, randomHex } from "@ocid/base";
 import { cleanEnvironment, type SpawnedProcess, spawnProcess } from "@ocid/host";
 import type { RuntimeProcess } from "@ocid/spec";
-import type { ContainerFiles } from "./container-files.ts";
+import type { ShimFiles } from "./container-files.ts";
 import type { InstalledRuntime } from "./runtimes.ts";
 
 /** One command in a container, as its runtime is asked for it. */
 export interface ExecCommand extends Disposable {
-  /** To be filled before it is started. */
-  readonly processFile: string;
   readonly argv: readonly string[];
   /**
    * Kills the command with what it has started. Its runtime waits for it: by the runtime's end nothing of it is left, not
@@ -24,14 +21,14 @@ const runtimeEndMs = 2_000;
 /** How often the command's pid is looked for: the runtime tells it when the command runs already. */
 const lookMs = 10;
 
-/** Disposing removes its files. */
+/** Writes the command down for its runtime. Disposing removes its files. */
 export function execCommand(
-  files: ContainerFiles,
+  files: ShimFiles,
   runtime: InstalledRuntime,
   id: string,
-  terminal: boolean,
+  process: RuntimeProcess,
 ): ExecCommand {
-  const session = join(files.directory, `exec-${randomBytes(8).toString("hex")}`);
+  const session = join(files.running, `${files.runPrefix(id)}${randomHex(8)}`);
   const processFile = `${session}.json`;
   const pidFile = `${session}.pid`;
   const innerPidFile = `${session}.inner`;
@@ -39,13 +36,12 @@ export function execCommand(
     runtime.type === "gvisor" ? killInSandbox(runtime, id, innerPidFile) : killSession(readPid(pidFile));
   let looks: NodeJS.Timeout | undefined;
   let impatience: NodeJS.Timeout | undefined;
-  return {
-    processFile,
+  const command: ExecCommand = {
     argv: [
       ...[runtime.path, ...runtime.globalArguments],
       ...["exec", "--process", processFile, "--pid-file", pidFile],
       ...(runtime.type === "gvisor" ? ["--internal-pid-file", innerPidFile] : []),
-      ...(terminal ? ["--tty"] : []),
+      ...(process.terminal ? ["--tty"] : []),
       id,
     ],
     end(child) {
@@ -59,9 +55,29 @@ export function execCommand(
     [Symbol.dispose]() {
       clearTimeout(impatience);
       clearInterval(looks);
-      for (const file of [processFile, pidFile, innerPidFile]) rmSync(file, { force: true });
+      unlink(processFile);
+      unlink(pidFile);
+      if (runtime.type === "gvisor") unlink(innerPidFile);
     },
   };
+  try {
+    mkdirSync(files.running, { recursive: true, mode: 0o700 });
+    // Not synced: it means nothing once the command has ended.
+    writeFileSync(processFile, JSON.stringify(process), { flag: "wx", mode: 0o600 });
+    return command;
+  } catch (error) {
+    command[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** A runtime that has failed may not have written it. */
+function unlink(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
 }
 
 /** False while there is none. The process is the leader of a session: its group is what it started. */

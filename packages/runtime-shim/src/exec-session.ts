@@ -1,7 +1,6 @@
-import { writeAtomic } from "@ocid/base";
 import { cleanEnvironment, openPseudoTerminal, type SpawnedProcess, spawnProcess } from "@ocid/host";
 import type { RuntimeProcess } from "@ocid/spec";
-import type { ContainerFiles } from "./container-files.ts";
+import type { ShimFiles } from "./container-files.ts";
 import { execCommand, refuseRuntimeFailure } from "./exec-command.ts";
 import type { InstalledRuntime } from "./runtimes.ts";
 import { SessionPump } from "./session-pump.ts";
@@ -9,7 +8,7 @@ import type { CallOptions, SessionStreams } from "./types.ts";
 
 /** Runs a process in a container with a client's streams, with or without a terminal, to its end. */
 export async function execSession(
-  files: ContainerFiles,
+  files: ShimFiles,
   runtime: InstalledRuntime,
   id: string,
   process: RuntimeProcess,
@@ -17,8 +16,7 @@ export async function execSession(
   options: CallOptions,
 ): Promise<{ readonly exitCode: number }> {
   options.signal?.throwIfAborted();
-  using command = execCommand(files, runtime, id, process.terminal === true);
-  await writeAtomic(command.processFile, JSON.stringify(process));
+  using command = execCommand(files, runtime, id, process);
   const running = process.terminal
     ? startOnTerminal(runtime.path, command.argv, streams)
     : startOnPipes(runtime.path, command.argv, streams);

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { RuntimeProcess } from "@ocid/spec";
@@ -27,8 +27,7 @@ wait
 `,
     { mode: 0o755 },
   );
-  const files = new ShimFiles(root).of("c");
-  mkdirSync(files.directory, { recursive: true });
+  const files = new ShimFiles(root);
   const runtime = { name: "slow", path, type: "oci", root, globalArguments: [] } as const;
   const process = { args: ["sleep", "4321"] } as unknown as RuntimeProcess;
   await expect(execSync(files, runtime, "c", { process, timeoutMs: 100 }, {})).rejects.toMatchObject({
@@ -37,5 +36,5 @@ wait
   });
   const pid = Number(readFileSync(join(root, "started"), "utf8"));
   expect(() => globalThis.process.kill(pid, 0)).toThrow(/ESRCH/);
-  expect(readdirSync(files.directory)).toEqual([]);
+  expect(readdirSync(files.running)).toEqual([]);
 });

@@ -1,8 +1,7 @@
-import { writeFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { OcidError } from "@ocid/base";
 import { cleanEnvironment, spawnProcess } from "@ocid/host";
-import type { ContainerFiles } from "./container-files.ts";
+import type { ShimFiles } from "./container-files.ts";
 import { execCommand, refuseRuntimeFailure } from "./exec-command.ts";
 import type { InstalledRuntime } from "./runtimes.ts";
 import type { CallOptions, ExecResult, ExecSyncRequest } from "./types.ts";
@@ -12,19 +11,14 @@ const maxOutputBytes = 16 * 1024 * 1024;
 
 /** Runs a process in a container to its end. DEADLINE_EXCEEDED kills it with all that it started. */
 export async function execSync(
-  files: ContainerFiles,
+  files: ShimFiles,
   runtime: InstalledRuntime,
   id: string,
   request: ExecSyncRequest,
   options: CallOptions,
 ): Promise<ExecResult> {
   options.signal?.throwIfAborted();
-  using command = execCommand(files, runtime, id, false);
-  // Not synced: it means nothing once the command has ended.
-  writeFileSync(command.processFile, JSON.stringify({ ...request.process, terminal: false }), {
-    flag: "wx",
-    mode: 0o600,
-  });
+  using command = execCommand(files, runtime, id, { ...request.process, terminal: false });
   const child = spawnProcess({
     path: runtime.path,
     argv: command.argv,

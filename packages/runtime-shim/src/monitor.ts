@@ -51,7 +51,8 @@ async function createContainer(
   request: MonitorRequest,
 ): Promise<{ readonly pid: number }> {
   const { launch, cgroups } = request;
-  mkdirSync(shim.sockets, { recursive: true, mode: 0o700 });
+  for (const directory of [shim.sockets, shim.running])
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
   if (launch.logPath !== undefined) mkdirSync(dirname(launch.logPath), { recursive: true, mode: 0o755 });
   const child = spawnProcess({
     ...monitorCommand(shim, files, request),

@@ -16,9 +16,9 @@ export function rebuildRecord(
   systemd: boolean,
   id: string,
 ): ContainerRecord {
-  const { pidFile, monitorPidFile } = files.of(id);
+  const { pidFile, restoredPidFile, monitorPidFile } = files.of(id);
   const runtime = runtimeWith(runtimes, id);
-  const pid = files.readPid(pidFile);
+  const pid = files.readPid(pidFile) ?? files.readPid(restoredPidFile);
   const cgroup = pid === undefined ? undefined : cgroupOf(pid);
   const process = cgroup?.includes(id) ? readProcess(pid!) : undefined;
   const monitor = files.readPid(monitorPidFile);

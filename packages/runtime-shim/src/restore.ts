@@ -86,7 +86,7 @@ export async function settleRestore(
 ): Promise<void> {
   const { id, restore: _, ...rest } = record;
   // The runtime writes it when all processes are there.
-  const pid = shim.readPid(shim.of(id).pidFile);
+  const pid = shim.readPid(shim.of(id).restoredPidFile);
   const process = pid === undefined || !cgroupOf(pid)?.includes(id) ? undefined : readProcess(pid);
   const runs = process !== undefined && hasMonitor;
   if (pid === undefined || !(runs || shim.hasExit(id))) return await undoRestore(shim, record, endAll);
@@ -101,11 +101,13 @@ async function undoRestore(
   endAll: () => Promise<void>,
 ): Promise<void> {
   await endAll();
-  const { bundle, pidFile, monitorPidFile, exit, started, oom, oomKills, killed } = shim.of(record.id);
+  const { bundle, restoredPidFile, monitorPidFile, exit, started, oom, oomKills, killed } = shim.of(
+    record.id,
+  );
   const left = ["ctl", "winsz", "attach", "restore.log", "stats-restore", "log.json"];
   const verdicts = [oom, oomKills, killed];
   for (const path of [
-    pidFile,
+    restoredPidFile,
     monitorPidFile,
     exit,
     started,

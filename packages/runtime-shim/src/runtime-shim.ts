@@ -12,6 +12,7 @@ import { type ContainerMeasurements, type ContainerUsage, UsageReader } from "./
 import { execSync } from "./exec.ts";
 import { execSession } from "./exec-session.ts";
 import { ExitWatch } from "./exit-watch.ts";
+import { FirstProcesses } from "./first-processes.ts";
 import { tellMonitor } from "./monitor.ts";
 import { OomKills } from "./oom-kills.ts";
 import { rebuildRecord } from "./rebuild-record.ts";
@@ -63,10 +64,11 @@ export class RuntimeShim implements AsyncDisposable {
   readonly #end: ContainerEnd;
   readonly #restores: Restores;
   readonly #usages: UsageReader;
+  readonly #firstProcesses: FirstProcesses;
 
   /** @internal */
   constructor(options: ShimOptions & { readonly logger?: Logger }) {
-    this.#files = new ShimFiles(options.stateDir);
+    this.#files = new ShimFiles(options.stateDir, options.runDir);
     mkdirSync(this.#files.containers, { recursive: true, mode: 0o700 });
     this.#runtimes = new Runtimes(
       options.runtimes,
@@ -89,6 +91,7 @@ export class RuntimeShim implements AsyncDisposable {
       id => this.#states.monitorOf(id) !== undefined,
     );
     this.#usages = new UsageReader(this.#files);
+    this.#firstProcesses = new FirstProcesses(this.#files);
     this.#orphans = setInterval(() => this.#states.noteUnseenEnds(), orphanCheckMs).unref();
   }
 
@@ -222,7 +225,7 @@ export class RuntimeShim implements AsyncDisposable {
   async execSync(id: string, request: ExecSyncRequest, options: CallOptions = {}): Promise<ExecResult> {
     const runtime = await this.#states.runtimeOfRunning(id);
     return await traced(execOperation("runtime.execSync", runtime, id), () =>
-      execSync(this.#files.of(id), runtime, id, request, options),
+      execSync(this.#files, runtime, id, request, options),
     );
   }
 
@@ -235,7 +238,7 @@ export class RuntimeShim implements AsyncDisposable {
   ): Promise<{ readonly exitCode: number }> {
     const runtime = await this.#states.runtimeOfRunning(id);
     return await traced(execOperation("runtime.exec", runtime, id), () =>
-      execSession(this.#files.of(id), runtime, id, process, streams, options),
+      execSession(this.#files, runtime, id, process, streams, options),
     );
   }
 
@@ -292,8 +295,7 @@ export class RuntimeShim implements AsyncDisposable {
 
   /** How the container's first process was set up, to base an exec on. */
   async processOf(id: string): Promise<RuntimeProcess> {
-    this.#files.getRecord(id);
-    return this.#files.readSpec(id).process;
+    return this.#firstProcesses.of(id);
   }
 
   /** Exits as they happen, after those that happened before; ends with the signal. */
@@ -304,6 +306,7 @@ export class RuntimeShim implements AsyncDisposable {
   async #undo(id: string, runtime: InstalledRuntime): Promise<void> {
     await this.#end.undo(id, runtime);
     this.#usages.forget(id);
+    this.#firstProcesses.forget(id);
   }
 }
 

@@ -28,6 +28,11 @@ export interface RuntimeConfig {
 export interface ShimOptions {
   /** Where everything about containers is kept; must survive the program. */
   readonly stateDir: string;
+  /**
+   * Where files lie that mean nothing after a restart of the machine. Best on a tmpfs: runtimes write some of them through to
+   * the disk. Default: the state directory.
+   */
+  readonly runDir?: string | undefined;
   readonly runtimes: readonly RuntimeConfig[];
   readonly defaultRuntime: string;
   readonly conmonPath: string;

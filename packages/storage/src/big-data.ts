@@ -1,4 +1,4 @@
-import { open } from "node:fs/promises";
+import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { OcidError, wrapError } from "@ocid/base";
 import { syncPaths, writeRecord } from "./write-record.ts";
@@ -46,14 +46,15 @@ function checkedFile(key: string, bytes: Uint8Array): string {
 /** Reads an item; `what` names its owner in errors. */
 export async function readBigData(directory: string, key: string, what: string): Promise<Uint8Array> {
   try {
-    const file = await open(join(directory, bigDataFile(key)), "r");
+    // At once: a manifest or a config is read sooner than a thread of the pool could be asked for it.
+    const fd = openSync(join(directory, bigDataFile(key)), "r");
     try {
-      const { size } = await file.stat();
+      const { size } = fstatSync(fd);
       if (size > maxBytes)
         throw new OcidError("DATA_LOSS", `it has ${size} bytes, more than the limit of ${maxBytes}`);
-      return await file.readFile();
+      return readFileSync(fd);
     } finally {
-      await file.close();
+      closeSync(fd);
     }
   } catch (error) {
     const lost = (error as NodeJS.ErrnoException).code === "ENOENT";

@@ -1,4 +1,4 @@
-import { mkdir, rm } from "node:fs/promises";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Row, textOf, textsOf, withKeys } from "./go-json.ts";
 import { fromRecord, type IdMappings, toRecord } from "./id-mapping.ts";
@@ -66,15 +66,12 @@ export class ContainerRecords {
       list: () => this.list(),
       add: async container => {
         await locked.establish();
-        await mkdir(join(this.#layout.containers, container.id, "userdata"), {
-          recursive: true,
-          mode: 0o700,
-        });
+        mkdirSync(join(this.#layout.containers, container.id, "userdata"), { recursive: true, mode: 0o700 });
         await locked.change(row => row, { append: [toRow(container)] });
       },
       remove: async id => {
         await locked.change(row => (row["id"] === id ? undefined : row));
-        await rm(join(this.#layout.containers, id), { recursive: true, force: true });
+        rmSync(join(this.#layout.containers, id), { recursive: true, force: true });
       },
     });
   }

@@ -72,6 +72,7 @@ export function textsOf(row: Row, key: string): readonly string[] {
 
 /** Undefined for what is no digest: one odd record must not hide all others. */
 export function asDigest(value: unknown): Digest | undefined {
+  if (value === undefined) return undefined;
   try {
     return parseDigest(value);
   } catch {

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { OcidError } from "@ocid/base";
-import { bindMount, isMountPoint, listMounts, makePrivate, unmount } from "@ocid/host";
+import { bindMount, isMountPoint, listMounts, makePrivate, unmount, unmountInThread } from "@ocid/host";
 import { numberOf, type Row, textOf } from "./go-json.ts";
 import { type Layout, placesOf } from "./layout.ts";
 import { mountLayer } from "./mount-layer.ts";
@@ -134,8 +134,8 @@ export class Mounts {
       await locked.change(other => (other["id"] === layerId ? { ...other, count: count - 1 } : other));
       return true;
     }
-    let any = false;
-    while (unmount(path, { lazy: true })) any = true;
+    const any = await unmountInThread(path, { lazy: true });
+    while (any && unmount(path, { lazy: true }));
     await locked.change(other => (other["id"] === layerId ? undefined : other));
     return any;
   }

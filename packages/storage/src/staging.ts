@@ -1,6 +1,5 @@
 import { randomInt } from "node:crypto";
 import { existsSync, fstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type FileLock, removeTree, tryLockFile } from "@ocid/host";
 import { type Layout, placesOf } from "./layout.ts";
@@ -59,7 +58,7 @@ async function sweep(parent: string): Promise<number> {
 async function removeStaging(parent: string, number: string, lock: FileLock): Promise<void> {
   try {
     await removeTree(join(parent, `temp-dir-${number}`));
-    await rm(join(parent, `lock-${number}`), { force: true });
+    rmSync(join(parent, `lock-${number}`), { force: true });
   } finally {
     lock.release();
   }

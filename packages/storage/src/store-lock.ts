@@ -78,9 +78,12 @@ function readToken(fd: number): string {
   return bytes.toString("latin1", 0, readSync(fd, bytes, 0, 64, 0));
 }
 
+/** What no other process has. */
+const own = randomBytes(64);
+
 /** Sixty-four new bytes at the start of the lock file: time, counter, pid, random. Readers compare, nothing more. */
 function touch(fd: number): void {
-  const token = randomBytes(64);
+  const token = Buffer.from(own);
   token.writeBigUInt64LE(BigInt(Date.now()) * 1_000_000n, 0);
   token.writeBigUInt64LE(++counter, 8);
   token.writeUInt32LE(process.pid, 16);

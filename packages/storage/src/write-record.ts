@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import {
   closeSync,
   constants,
@@ -13,6 +12,8 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { randomHex } from "@ocid/base";
+import { statFilesystem } from "@ocid/host";
 
 // Only what waits for the disk leaves the event loop: a trip through the thread pool takes longer than the other calls.
 const syncFile = promisify(fsync);
@@ -30,14 +31,15 @@ export async function writeRecord(
 ): Promise<void> {
   const directory = dirname(path);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const temporary = join(directory, `.tmp-${basename(path)}${randomBytes(5).toString("hex")}`);
+  const lasts = canLast(directory);
+  const temporary = join(directory, `.tmp-${basename(path)}${randomHex(5)}`);
   try {
     const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
     try {
       const bytes = typeof content === "string" ? Buffer.from(content) : content;
       for (let at = 0; at < bytes.byteLength; ) at += writeSync(fd, bytes, at);
       fchmodSync(fd, 0o600);
-      await syncData(fd);
+      if (lasts) await syncData(fd);
     } finally {
       closeSync(fd);
     }
@@ -46,8 +48,15 @@ export async function writeRecord(
     rmSync(temporary, { force: true });
     throw error;
   }
-  if (options.lasting) await syncPaths([directory]);
+  if (lasts && options.lasting) await syncPaths([directory]);
 }
+
+/** False on a tmpfs, where the run root usually is: nothing there outlives the machine. */
+function canLast(directory: string): boolean {
+  return statFilesystem(directory).type !== tmpfs;
+}
+
+const tmpfs = 0x01021994;
 
 /** fsync of files and directories, all at once: one write of the journal serves them all. */
 export async function syncPaths(paths: readonly string[]): Promise<void> {

@@ -32,7 +32,7 @@ interface Victim {
 
 const run = (program: string, ...args: string[]) => execFileSync(program, args, { encoding: "utf8" });
 const runtimeState = (id: string) => join(daemon.root, "state/runtime/containers", id);
-const pidOf = (id: string, file: string) => Number(readFileSync(join(runtimeState(id), file), "utf8").trim());
+const monitorOf = (id: string) => Number(readFileSync(join(runtimeState(id), "monitor-pid"), "utf8"));
 const cgroupsOf = (name: string) =>
   run("find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", `*${name}*`).split("\n").filter(Boolean);
 const pauseOf = ({ directory }: Victim): string =>
@@ -79,17 +79,17 @@ const breaks: Record<string, (victim: Victim) => void | Promise<void>> = {
     for (const path of files) writeFileSync(path, frozen);
   },
   "the monitor is killed": ({ container }) => {
-    process.kill(pidOf(container, "monitor-pid"), "SIGKILL");
+    process.kill(monitorOf(container), "SIGKILL");
   },
   "the monitor and the container are killed": ({ container }) => {
-    process.kill(pidOf(container, "monitor-pid"), "SIGKILL");
-    process.kill(pidOf(container, "pid"), "SIGKILL");
+    process.kill(monitorOf(container), "SIGKILL");
+    process.kill(daemon.pidOf(container), "SIGKILL");
   },
   "the pause process is killed": victim => {
-    process.kill(pidOf(pauseOf(victim), "pid"), "SIGKILL");
+    process.kill(daemon.pidOf(pauseOf(victim)), "SIGKILL");
   },
   "the pause container's files are removed": victim => {
-    process.kill(pidOf(pauseOf(victim), "pid"), "SIGKILL");
+    process.kill(daemon.pidOf(pauseOf(victim)), "SIGKILL");
     // The monitor may be writing there.
     rmSync(runtimeState(pauseOf(victim)), { recursive: true, maxRetries: 20 });
   },

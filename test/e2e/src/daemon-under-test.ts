@@ -33,6 +33,8 @@ export interface DaemonUnderTest extends AsyncDisposable {
   kill(): Promise<void>;
   stop(): Promise<void>;
   log(): string;
+  /** A container's first process. */
+  pidOf(containerId: string): number;
   /** What the daemon's process holds in memory. */
   memoryMiB(): number;
   podman(...args: string[]): string;
@@ -176,6 +178,7 @@ export async function startDaemonUnderTest(options: DaemonOptions = {}): Promise
     kill: () => end("SIGKILL"),
     stop: () => end("SIGTERM"),
     log: () => readFileSync(log, "utf8"),
+    pidOf: id => Number(readFileSync(join(root, "rr/ocid-runtime/running", `${id}@pid`), "utf8")),
     memoryMiB: () =>
       Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child!.pid}/status`, "utf8"))![1]) / 1024,
     podman: (...args) =>

@@ -31,7 +31,7 @@ afterAll(async () => {
 });
 
 const state = (...parts: string[]) => join(daemon.root, "state", ...parts);
-const initOf = (id: string) => Number(readFileSync(state("runtime/containers", id, "pid"), "utf8"));
+const initOf = (id: string) => daemon.pidOf(id);
 const runs = (pid: number) => existsSync(`/proc/${pid}`);
 const podIds = async () => (await daemon.runtime.listPodSandbox({})).items.map(({ id }) => id);
 const containerIds = async () => (await daemon.runtime.listContainers({})).containers.map(({ id }) => id);

@@ -1,7 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
-import { join } from "node:path";
 import { Protocol } from "@ocid/cri-api";
 import { freePort } from "@ocid/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -86,8 +85,7 @@ test.each([
 test("a pod's containers are in the cgroup that the kubelet names", async () => {
   const p = await pod("parent", { linux: { cgroupParent: "/ocid-e2e-parent/pod1" } });
   const c = await started(p, "c");
-  const pid = readFileSync(join(daemon.root, "state/runtime/containers", c, "pid"), "utf8");
-  expect(readFileSync(`/proc/${pid}/cgroup`, "utf8")).toContain(`/ocid-e2e-parent/pod1/${c}`);
+  expect(readFileSync(`/proc/${daemon.pidOf(c)}/cgroup`, "utf8")).toContain(`/ocid-e2e-parent/pod1/${c}`);
   await remove(p);
   execFileSync("sh", [
     "-c",

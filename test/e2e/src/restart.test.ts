@@ -145,7 +145,7 @@ test("a container whose files somebody has deleted has ended, and can be stopped
   const { podSandboxId, containerId } = await runContainer("lost", ["sleep", "1000"]);
   const directory = join(daemon.root, "state/runtime/containers", containerId);
   process.kill(Number(readFileSync(join(directory, "monitor-pid"), "utf8")), "SIGKILL");
-  process.kill(Number(readFileSync(join(directory, "pid"), "utf8")), "SIGKILL");
+  process.kill(daemon.pidOf(containerId), "SIGKILL");
   rmSync(directory, { recursive: true });
   expect((await daemon.runtime.containerStatus({ containerId })).status).toMatchObject({
     state: ContainerState.CONTAINER_EXITED,
@@ -163,9 +163,7 @@ test.each([
   "a container has ended when %s is lost; it is listed with its log, and can be removed",
   async (_, lost) => {
     const { podSandboxId, containerId } = await runContainer("wiped", ["sh", "-c", "echo hello; sleep 1000"]);
-    const pid = Number(
-      readFileSync(join(daemon.root, "state/runtime/containers", containerId, "pid"), "utf8"),
-    );
+    const pid = daemon.pidOf(containerId);
     await daemon.kill();
     if (lost === "state/runtime/runtimes") process.kill(pid, "SIGKILL");
     rmSync(join(daemon.root, lost), { recursive: true });
