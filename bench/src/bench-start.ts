@@ -30,7 +30,7 @@ export async function benchStart(
   await using daemon = await startDaemon(place, programs, join(place.path, "start"));
   await using _pods = removingPods(daemon.runtime);
   await daemon.images.pullImage({ image: { image } });
-  await using peer = await startContainerdCri(join(place.path, "containerd-start"), pause);
+  await using peer = await startContainerdCri(place, pause);
   await using _peerPods = peer && removingPods(peer.runtime);
   for (const name of [pause, image]) await peer?.images.pullImage({ image: { image: name } });
   return [

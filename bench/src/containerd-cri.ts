@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createImageClient, createRuntimeClient } from "@ocid/cri-api";
 import type { Runtime } from "./daemon.ts";
-import { peer } from "./work-place.ts";
+import { peer, type WorkPlace } from "./work-place.ts";
 
 /** A peer that serves the CRI too: asked for the same as our daemon, by the same client. */
 export interface CriPeer extends AsyncDisposable {
@@ -17,19 +17,17 @@ export interface CriPeer extends AsyncDisposable {
  * A containerd of the benchmark's own with its CRI, runc and cgroupfs; undefined where there is none. `pauseImage`: an
  * image whose command does nothing, which it runs in each pod.
  */
-export async function startContainerdCri(
-  directory: string,
-  pauseImage: string,
-): Promise<CriPeer | undefined> {
+export async function startContainerdCri(place: WorkPlace, pauseImage: string): Promise<CriPeer | undefined> {
   const containerd = peer("containerd");
   if (containerd === undefined) return undefined;
+  const directory = join(place.path, "containerd-cri");
   mkdirSync(join(directory, "net.d"), { recursive: true });
   const socket = join(directory, "c.sock");
   const cri = `plugins."io.containerd.grpc.v1.cri"`;
   const config = [
     "version = 2",
     `root = "${join(directory, "root")}"`,
-    `state = "${join(directory, "state")}"`,
+    `state = "${join(place.run, "containerd-cri")}"`,
     "[grpc]",
     `address = "${socket}"`,
     `[${cri}]`,
