@@ -14,6 +14,7 @@ beforeAll(async () => {
 afterAll(() => rm(directory, { recursive: true }));
 
 const large = Buffer.alloc(50 * 1024 * 1024, 1);
+const other = Buffer.alloc(1_000_000, 2);
 
 describe("FileEnd", () => {
   test("writes bytes in their order, whose memory can be filled anew then", async () => {
@@ -30,7 +31,8 @@ describe("FileEnd", () => {
 
   test("syncs while more comes, once at a time, and the rest in the end", async () => {
     const syncs: PromiseWithResolvers<void>[] = [];
-    const fd = openSync(join(directory, "large"), "a+");
+    const path = join(directory, "large");
+    const fd = openSync(path, "a+");
     const file = {
       fd,
       datasync() {
@@ -41,7 +43,8 @@ describe("FileEnd", () => {
     } as unknown as FileHandle;
     const end = new FileEnd(file);
     await end.append(large);
-    await end.append(large);
+    await end.append(other);
+    expect(readFileSync(path).equals(Buffer.concat([large, other]))).toBe(true);
     expect(syncs).toHaveLength(1);
     let isSynced = false;
     const synced = end.sync().then(() => {
@@ -68,10 +71,17 @@ describe("FileEnd", () => {
     closeSync(fd);
   });
 
-  test("tells of a write that failed", async () => {
+  test("tells of a write that failed, also during a sync", async () => {
     const fd = openSync("/dev/full", "a");
     const end = new FileEnd({ fd } as FileHandle);
     await expect(end.append(Buffer.from("x"))).rejects.toMatchObject({ code: "ENOSPC" });
     closeSync(fd);
+    const file = { fd: openSync(join(directory, "filling"), "a+"), datasync: () => new Promise(() => {}) };
+    const busy = new FileEnd(file as unknown as FileHandle);
+    await busy.append(large);
+    closeSync(file.fd);
+    file.fd = openSync("/dev/full", "a");
+    await expect(busy.append(Buffer.from("x"))).rejects.toMatchObject({ code: "ENOSPC" });
+    closeSync(file.fd);
   });
 });

@@ -1,10 +1,11 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { performance } from "node:perf_hooks";
 import { createRegistryClient, type RegistryClient } from "@ocid/registry";
 import { type FaultRule, makeLargeLayer, startTestRegistry, type TestRegistry } from "@ocid/registry/testing";
 import { digestBytes, type HttpBlobSource } from "@ocid/spec";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { writeBlobFile } from "./blob-file.ts";
 import type { ImageSource } from "./image-source.ts";
 import { readBlob } from "./read-blob.ts";
@@ -26,6 +27,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
+  vi.restoreAllMocks();
   await client[Symbol.asyncDispose]();
   await registry[Symbol.asyncDispose]();
   rmSync(directory, { recursive: true });
@@ -80,6 +82,12 @@ describe("receiving a blob of a registry into a file", () => {
     expect(digestBytes(readFileSync(path))).toBe(layer.digest);
     expect(opened).toEqual([]);
     expect(ranges()).toHaveLength(count);
+  });
+
+  test("takes no more ranges where the source is not what is waited for", async () => {
+    vi.spyOn(performance, "eventLoopUtilization").mockReturnValue({ active: 1, idle: 0, utilization: 1 });
+    await writeLayer(join(directory, "blob"), 1);
+    expect(ranges()).toHaveLength(2);
   });
 
   const faults: readonly (readonly [string, FaultRule])[] = [

@@ -4,13 +4,14 @@ import { downloadBlob } from "@ocid/layer";
 import type { HttpBlobSource } from "@ocid/spec";
 import type { CallOptions } from "./image-source.ts";
 import { PieceQueue } from "./piece-queue.ts";
+import { SourceTime } from "./source-time.ts";
 
 export interface ReceiveOptions extends CallOptions {
   /** The first byte wanted. */
   readonly offset: number;
   /** Bytes of the whole blob. */
   readonly size: number;
-  /** A connection that has brought the first 8 MiB by then is not helped by others. Default 80. */
+  /** A connection that was waited for no longer than this for the first 8 MiB is not helped by others. Default 80. */
   readonly fastMs?: number | undefined;
 }
 
@@ -78,8 +79,13 @@ async function receiveRanges(source: HttpBlobSource, options: ReceiveOptions, ta
   };
   try {
     begin();
-    const first = ahead[0]!.giveTo(take);
-    const isFast = fastMs > 0 && (await isDoneWithin(first, fastMs, link.signal));
+    const time = new SourceTime();
+    const first = ahead[0]!.giveTo(bytes => {
+      const wait = take(bytes);
+      if (wait) time.hold(wait);
+      return wait;
+    });
+    const isFast = await isDoneWithin(first, fastMs, time, link.signal);
     // The first answer says whether the server does this at all.
     await Promise.race([answered, first]);
     if (isFast) begin(size);
@@ -95,10 +101,21 @@ async function receiveRanges(source: HttpBlobSource, options: ReceiveOptions, ta
   }
 }
 
-async function isDoneWithin(work: Promise<void>, ms: number, signal: AbortSignal): Promise<boolean> {
-  const late = sleep(ms, false, { signal, ref: false });
-  late.catch(() => {});
-  return await Promise.race([work.then(() => true), late]);
+/** Whether the source brings it before it was waited for that long. */
+async function isDoneWithin(
+  work: Promise<void>,
+  ms: number,
+  time: SourceTime,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const done = work.then(() => true);
+  done.catch(() => {});
+  for (let left = ms; left > 0; left = ms - time.ms) {
+    const late = sleep(Math.max(1, left), false, { signal, ref: false });
+    late.catch(() => {});
+    if (await Promise.race([done, late])) return true;
+  }
+  return false;
 }
 
 interface RangeOptions {
