@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { mountpointsBelow } from "@ocid/testkit";
 
@@ -35,9 +35,21 @@ export class BlockDevice {
     execFileSync("mount", ["-o", "loop", this.#image, this.mountPoint]);
   }
 
-  /** Strictly: a file system that is still in use must not be mounted a second time. */
+  /**
+   * Strictly: a file system that is still in use must not be mounted a second time. A container that somebody has started
+   * meanwhile has the mount too until it has its own root; the next mount would be of the same file system, cut or not.
+   */
   unmount(): void {
     for (const path of mountpointsBelow(this.mountPoint).reverse()) execFileSync("umount", [path]);
+    if (!existsSync(this.#image)) return;
+    for (let attempt = 0; this.#isAttached(); attempt++) {
+      if (attempt === 200) throw new Error(`the loop device of ${this.#image} is still in use`);
+      execFileSync("sleep", ["0.05"]);
+    }
+  }
+
+  #isAttached(): boolean {
+    return execFileSync("losetup", ["--associated", this.#image], { encoding: "utf8" }).trim() !== "";
   }
 
   cutPower(): void {
