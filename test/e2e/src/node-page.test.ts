@@ -111,9 +111,32 @@ async function open(options: BrowserContextOptions = {}, expected = /^$/): Promi
   page.on("console", message => {
     if (message.type() === "error" && !expected.test(message.text())) complaints.push(message.text());
   });
-  await page.goto(origin);
+  await load(page);
   await isReady(page);
   return page;
+}
+
+/**
+ * Chromium gives up what it is loading when an interface of the machine comes or goes, as those of pods do, and says so; a
+ * person loads the page again.
+ */
+async function load(page: Page): Promise<void> {
+  const changed = "net::ERR_NETWORK_CHANGED";
+  let isGivenUp = false;
+  const onFailed = (asked: { failure(): { readonly errorText: string } | null }) => {
+    isGivenUp ||= asked.failure()?.errorText === changed;
+  };
+  page.on("requestfailed", onFailed);
+  for (let attempt = 0; attempt < 5; attempt++) {
+    isGivenUp = false;
+    await page.goto(origin).catch(error => {
+      if (!String(error).includes(changed)) throw error;
+    });
+    if (!isGivenUp) break;
+    for (const [at, text] of [...complaints.entries()].reverse())
+      if (text.includes(changed)) complaints.splice(at, 1);
+  }
+  page.off("requestfailed", onFailed);
 }
 
 const isReady = (page: Page) => page.locator("#state", { hasText: /^ready$/ }).waitFor();
