@@ -70,8 +70,7 @@ export class ContainerEnd {
     await this.endAll(id, runtime);
     this.#files.removeRunning(id);
     rmSync(files.directory, { recursive: true, force: true });
-    // Last, so that an interrupted removal still shows a container that has ended.
-    rmSync(files.exit, { recursive: true, force: true });
+    this.#files.removeExit(id);
     this.#watch.forget(id);
   }
 

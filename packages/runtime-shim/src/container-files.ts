@@ -17,6 +17,9 @@ import type { LaunchRequest } from "./types.ts";
 /** Of a container whose end nobody saw. */
 export const unknownExitCode = 255;
 
+/** What conmon adds to the name of a file while it writes it: `g_file_set_contents` of GLib. */
+const unfinishedExit = /\.[A-Za-z0-9]{6}$/;
+
 /** What the shim notes of a container beside the runtime's and the monitor's own files. */
 export interface ContainerRecord {
   readonly id: string;
@@ -130,6 +133,22 @@ export class ShimFiles {
     for (const name of readdirSync(this.running))
       if (name.startsWith(prefix) || name.startsWith(`.${prefix}`))
         rmSync(join(this.running, name), { force: true });
+  }
+
+  /** Whether a name in `exits` is that of a file which a monitor has not renamed yet, or never will because it was killed. */
+  isUnfinishedExit(name: string): boolean {
+    // An id may look the same.
+    return unfinishedExit.test(name) && !existsSync(join(this.containers, name));
+  }
+
+  /** Removes the end of a container, and what its monitor has left that was killed while it wrote it down. */
+  removeExit(id: string): void {
+    if (existsSync(this.exits))
+      for (const name of readdirSync(this.exits))
+        if (name.replace(unfinishedExit, "") === id && this.isUnfinishedExit(name))
+          rmSync(join(this.exits, name), { recursive: true, force: true });
+    // Last, so that an interrupted removal still shows a container that has ended.
+    rmSync(this.of(id).exit, { recursive: true, force: true });
   }
 
   list(): readonly string[] {

@@ -5,12 +5,14 @@ import type { ExitEvent } from "./types.ts";
 
 /** Sees exit files as they are written: the kernel tells, nobody asks again and again. */
 export class ExitWatch implements Disposable {
+  readonly #files: ShimFiles;
   readonly #oomKills: OomKills;
   readonly #watcher: FSWatcher;
   readonly #listeners = new Set<(event: ExitEvent) => void>();
   readonly #told = new Set<string>();
 
   constructor(files: ShimFiles, oomKills: OomKills) {
+    this.#files = files;
     this.#oomKills = oomKills;
     mkdirSync(files.exits, { recursive: true, mode: 0o700 });
     this.#watcher = watch(files.exits, (_, name) => {
@@ -86,7 +88,7 @@ export class ExitWatch implements Disposable {
   }
 
   #look(id: string): void {
-    if (id.startsWith(".") || !/^[\w.-]+$/.test(id)) return;
+    if (id.startsWith(".") || !/^[\w.-]+$/.test(id) || this.#files.isUnfinishedExit(id)) return;
     const exit = this.#oomKills.exitOf(id);
     if (!exit) return;
     this.#told.add(id);

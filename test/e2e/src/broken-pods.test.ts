@@ -81,6 +81,10 @@ const breaks: Record<string, (victim: Victim) => void | Promise<void>> = {
   "the monitor is killed": ({ container }) => {
     process.kill(monitorOf(container), "SIGKILL");
   },
+  "the monitor is killed while it writes the end down": ({ container }) => {
+    process.kill(monitorOf(container), "SIGKILL");
+    writeFileSync(join(daemon.root, "state/runtime/exits", `${container}.Q3RGZ3`), "0");
+  },
   "the monitor and the container are killed": ({ container }) => {
     process.kill(monitorOf(container), "SIGKILL");
     process.kill(daemon.pidOf(container), "SIGKILL");
