@@ -82,7 +82,7 @@ export class ContainerEnd {
       await runRuntime(runtime, ["delete", "--force", id]).catch(error => {
         if (hasRuntimeState(runtime, id)) throw error;
       });
-    const monitor = this.#states.monitorOf(id);
+    const monitor = this.#states.monitorOf(id) ?? (record ? undefined : this.#states.findMonitor(id));
     if (monitor) {
       if (!(await waitForProcessEnd(monitor, { timeoutMs: 2_000 }))) signalProcess(monitor, 9);
       await waitForProcessEnd(monitor, { timeoutMs: 5_000 });

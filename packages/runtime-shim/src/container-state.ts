@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { type Logger, OcidError } from "@ocid/base";
 import { isRunning, type ProcessIdentity, readProcess } from "@ocid/host";
 import { type ContainerRecord, type ShimFiles, unknownExitCode } from "./container-files.ts";
@@ -54,6 +54,17 @@ export class ContainerStates {
     const pid = this.#files.readPid(this.#files.of(id).monitorPidFile);
     const process = pid === undefined ? undefined : readProcess(pid);
     return process?.name === "conmon" && commandLine(process.pid).includes(id) ? process : undefined;
+  }
+
+  /** The monitor of a container whose files somebody has removed: it would still write its end down. Looks at all processes. */
+  findMonitor(id: string): ProcessIdentity | undefined {
+    for (const name of readdirSync("/proc")) {
+      const process = /^\d+$/.test(name) ? readProcess(Number(name)) : undefined;
+      if (process?.name !== "conmon") continue;
+      const args = commandLine(process.pid).split("\0");
+      if (args.includes(id) && args.includes(this.#files.exits)) return process;
+    }
+    return undefined;
   }
 
   /** Notes the end of a container whose monitor was killed before it could; whether there is such an end. */

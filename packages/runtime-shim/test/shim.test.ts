@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, readFileSync, renameSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { becomeSubreaper } from "@ocid/host";
+import { becomeSubreaper, readProcess } from "@ocid/host";
 import { openRuntimeShim, type RuntimeShim } from "@ocid/runtime-shim";
 import type { RuntimeSpec } from "@ocid/spec";
 import { leakCheck, makeBusyboxRootfs, tempRoot } from "@ocid/testkit";
@@ -71,6 +71,13 @@ async function launch(...args: string[]): Promise<{ id: string; log: string }> {
   });
   return { id, log };
 }
+
+const cgroupsOf = (id: string): string[] =>
+  execFileSync("find", ["/sys/fs/cgroup", "-depth", "-type", "d", "-path", `*ocid-shim-test*${id}*`], {
+    encoding: "utf8",
+  })
+    .split("\n")
+    .filter(Boolean);
 
 async function exitOf(id: string): Promise<number> {
   for await (const event of shim.exits({ signal: AbortSignal.timeout(20_000) }))
@@ -160,6 +167,19 @@ describe("what goes wrong", () => {
     });
     expect(await shim.list()).not.toContain(id);
     expect(existsSync(`/sys/fs/cgroup/memory/ocid-shim-test/${id}`)).toBe(false);
+  });
+
+  test("whose files somebody has removed goes with its monitor, which would still write its end down", async () => {
+    const { id } = await launch("sleep", "1000");
+    await shim.start(id);
+    const monitor = Number(readFileSync(join(stateDir, "containers", id, "monitor-pid"), "utf8"));
+    // As one that has not come to write yet.
+    process.kill(monitor, "SIGSTOP");
+    rmSync(join(stateDir, "containers", id), { recursive: true });
+    await shim.remove(id);
+    expect(readProcess(monitor)?.state ?? "Z", "or waiting for its parent, us").toBe("Z");
+    expect(readdirSync(join(stateDir, "exits")).filter(name => name.startsWith(id))).toEqual([]);
+    execFileSync("rmdir", cgroupsOf(id));
   });
 
   test("an unknown handler and a missing runtime are named", async () => {
