@@ -10,6 +10,8 @@ test("a layer that outweighs all others would go on alone, one that is small wou
   layers.begin(middle, 60 * megabyte);
   layers.begin(small, 3 * megabyte);
   expect([large, middle, small].map(layer => layers.isLast(layer))).toEqual([true, false, false]);
+  layers.note(large, 70 * megabyte);
+  expect(layers.isLast(large)).toBe(false);
   layers.end(large);
   layers.end(middle);
   expect(layers.isLast(small)).toBe(false);

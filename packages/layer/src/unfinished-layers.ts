@@ -1,5 +1,7 @@
 /** Smaller layers are not worth a second thread. */
 const worthTwoThreads = 4 * 1024 * 1024;
+/** One that outweighs the others by less ends soon after them: a second thread would cost more memory and win no time. */
+const outweighing = 1.25;
 
 /** What the layers that wait or are being applied still have to take. */
 export class UnfinishedLayers {
@@ -23,6 +25,6 @@ export class UnfinishedLayers {
     const own = this.#left.get(layer) ?? 0;
     let others = -own;
     for (const left of this.#left.values()) others += left;
-    return own >= worthTwoThreads && own > others;
+    return own >= worthTwoThreads && own > others * outweighing;
   }
 }
