@@ -6,7 +6,7 @@ import { startContainerd } from "./containerd.ts";
 import { type Puller, pullers, startPullingDaemon } from "./contestants.ts";
 import { type Cost, measure } from "./measure.ts";
 import type { WorkReport } from "./report.ts";
-import type { Programs, WorkPlace } from "./work-place.ts";
+import { type Programs, peer, type WorkPlace } from "./work-place.ts";
 
 /** Pull and unpack each input into an empty store; every contestant in each round, programs from a cold start. */
 export async function benchPull(
@@ -32,6 +32,9 @@ export async function benchPull(
     await using daemon = await startPullingDaemon(place, programs, join(place.path, `ocid-${name}`));
     const all = [...pullers(programs, place), daemon, ...(containerd ? [containerd] : [])];
     const costs = await runRounds(place, all, image, rounds);
+    // Found in PATH, it inflates for containerd: the tuned peer, which has a goal of its own.
+    const tuned = plan.compression === "gzip" && peer("igzip") !== undefined;
+    const ofContainerd = { metric: "wall", against: "containerd (warm daemon)", atMost: tuned ? 0.8 : 0.45 };
     const size = `${facts.layers} layers, ${facts.entries} entries, ${(facts.compressedBytes / 1e6).toFixed(0)} MB compressed`;
     reports.push({
       work: `pull ${name}: ${size}, ${rounds} rounds`,
@@ -39,10 +42,10 @@ export async function benchPull(
       goals: [
         { metric: "wall", against: "skopeo", atMost: 0.33 },
         { metric: "cpu", against: "skopeo", atMost: 0.33 },
-        { metric: "wall", against: "containerd (warm daemon)", atMost: 0.45 },
+        ofContainerd,
         { metric: "rss", atMost: 150 },
         // Warm beside warm: neither starts within the measurement.
-        { of: daemon.name, metric: "wall", against: "containerd (warm daemon)", atMost: 0.45 },
+        { of: daemon.name, ...ofContainerd },
         { of: daemon.name, metric: "wall", against: "skopeo", atMost: 0.33 },
         { of: daemon.name, metric: "cpu", against: "skopeo", atMost: 0.33 },
       ],
