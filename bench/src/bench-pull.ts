@@ -32,7 +32,7 @@ export async function benchPull(
     await using daemon = await startPullingDaemon(place, programs, join(place.path, `ocid-${name}`));
     const all = [...pullers(programs, place), daemon, ...(containerd ? [containerd] : [])];
     const costs = await runRounds(place, all, image, rounds);
-    // Found in PATH, it inflates for containerd: the tuned peer, which has a goal of its own.
+    // igzip, where it is found, inflates for containerd: a tuned peer, which has a goal of its own.
     const tuned = plan.compression === "gzip" && peer("igzip") !== undefined;
     const ofContainerd = { metric: "wall", against: "containerd (warm daemon)", atMost: tuned ? 0.8 : 0.45 };
     const size = `${facts.layers} layers, ${facts.entries} entries, ${(facts.compressedBytes / 1e6).toFixed(0)} MB compressed`;

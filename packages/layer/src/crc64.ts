@@ -40,8 +40,7 @@ function moduleFor(vectors: boolean): object {
   const known = compiled.get(vectors);
   if (known) return known;
   const bytes = crc64Module(maxPages, { vectors });
-  if (vectors && !WebAssembly.validate(bytes)) return moduleFor(false);
-  const module = new WebAssembly.Module(bytes);
+  const module = vectors && !WebAssembly.validate(bytes) ? moduleFor(false) : new WebAssembly.Module(bytes);
   compiled.set(vectors, module);
   return module;
 }

@@ -26,10 +26,7 @@ export class EntryMetadata {
     if (this.#ownedByOther(header)) fchownSync(fd, header.uid, header.gid);
     // After the owner, because a change of owner takes set-id bits away.
     if (this.#needsChmod(header)) fchmodSync(fd, header.mode);
-    const atimeNs = accessTime(header);
-    if (inWholeSeconds(header.mtimeNs) && inWholeSeconds(atimeNs))
-      futimesSync(fd, Number(atimeNs / second), Number(header.mtimeNs / second));
-    else setTimesFd(fd, atimeNs, header.mtimeNs);
+    setEntryTimes(fd, header, futimesSync, setTimesFd);
     setXattrs(path, header);
   }
 
@@ -37,10 +34,7 @@ export class EntryMetadata {
   ofOther(target: string | Buffer, header: TarHeader): void {
     if (this.#ownedByOther(header)) lchownSync(target, header.uid, header.gid);
     if (header.type !== "symlink" && this.#needsChmod(header)) chmodSync(target, header.mode);
-    const atimeNs = accessTime(header);
-    if (inWholeSeconds(header.mtimeNs) && inWholeSeconds(atimeNs))
-      lutimesSync(target, Number(atimeNs / second), Number(header.mtimeNs / second));
-    else setTimes(target, atimeNs, header.mtimeNs);
+    setEntryTimes(target, header, lutimesSync, setTimes);
     setXattrs(target, header);
   }
 
@@ -49,7 +43,7 @@ export class EntryMetadata {
     if (this.#ownedByOther(header)) lchownSync(target, header.uid, header.gid);
   }
 
-  /** Of a directory, but for what `ofFullDirectory` sets; `isNew`: it was made with the header's mode. */
+  /** Of a directory, but for what `finishDirectory` sets; `isNew`: it was made with the header's mode. */
   ofDirectory(target: string | Buffer, header: TarHeader, isNew: boolean): void {
     if (this.#ownedByOther(header)) chownSync(target, header.uid, header.gid);
     const asMade = isNew && (header.mode & (this.umask | 0o5000)) === 0;
@@ -66,16 +60,13 @@ export class EntryMetadata {
   }
 }
 
-/** What `ofFullDirectory` needs to know of a directory. */
+/** What `finishDirectory` needs to know of a directory. */
 export type DirectoryTimes = Pick<TarHeader, "mode" | "mtimeNs" | "atimeNs">;
 
 /** Sets what can only be set when all is there: making entries changes their directories' times, and set-group-id would change the entries. */
-export function ofFullDirectory(target: string | Buffer, header: DirectoryTimes): void {
+export function finishDirectory(target: string | Buffer, header: DirectoryTimes): void {
   if (header.mode & setGroupId) chmodSync(target, header.mode);
-  const atimeNs = accessTime(header);
-  if (inWholeSeconds(header.mtimeNs) && inWholeSeconds(atimeNs))
-    utimesSync(target, Number(atimeNs / second), Number(header.mtimeNs / second));
-  else setTimes(target, atimeNs, header.mtimeNs);
+  setEntryTimes(target, header, utimesSync, setTimes);
 }
 
 export function setXattrs(target: string | Buffer, header: TarHeader): void {
@@ -95,12 +86,20 @@ export function setXattrs(target: string | Buffer, header: TarHeader): void {
   }
 }
 
+/** By Node's call where it sets times as they are, which takes less; access time is not before modification time, as in other tools. */
+function setEntryTimes<Target>(
+  target: Target,
+  { mtimeNs, atimeNs }: Pick<TarHeader, "mtimeNs" | "atimeNs">,
+  inSeconds: (target: Target, atime: number, mtime: number) => void,
+  inNanoseconds: (target: Target, atimeNs: bigint, mtimeNs: bigint) => void,
+): void {
+  const accessNs = atimeNs !== undefined && atimeNs > mtimeNs ? atimeNs : mtimeNs;
+  if (inWholeSeconds(mtimeNs) && inWholeSeconds(accessNs))
+    inSeconds(target, Number(accessNs / second), Number(mtimeNs / second));
+  else inNanoseconds(target, accessNs, mtimeNs);
+}
+
 /** Whether Node sets a time as it is: those before 1970 it takes for now. */
 function inWholeSeconds(ns: bigint): boolean {
   return ns >= 0n && ns % second === 0n;
-}
-
-/** Access time is not before modification time, as in other tools. */
-function accessTime(header: Pick<TarHeader, "mtimeNs" | "atimeNs">): bigint {
-  return header.atimeNs !== undefined && header.atimeNs > header.mtimeNs ? header.atimeNs : header.mtimeNs;
 }

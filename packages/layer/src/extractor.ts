@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { OcidError, wrapError } from "@ocid/base";
 import { beginWriting, errnoOf, makeNode, setXattr } from "@ocid/host";
-import { type DirectoryTimes, EntryMetadata, ofFullDirectory, setXattrs } from "./entry-metadata.ts";
+import { type DirectoryTimes, EntryMetadata, finishDirectory, setXattrs } from "./entry-metadata.ts";
 import { baseOf, entryPath, onDisk, parentOf } from "./entry-path.ts";
 import { isAtOrBelow, RealParents } from "./real-parents.ts";
 import { SparseContent } from "./sparse-content.ts";
@@ -104,7 +104,7 @@ export class Extractor {
 
   /** Sets what can only be set at the end. */
   finish(): void {
-    for (const [path, header] of this.#directoryTimes) ofFullDirectory(onDisk(this.#root, path), header);
+    for (const [path, header] of this.#directoryTimes) finishDirectory(onDisk(this.#root, path), header);
   }
 
   close(): void {

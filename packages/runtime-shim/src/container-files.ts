@@ -127,12 +127,9 @@ export class ShimFiles {
 
   /** Removes a container's files from `running`, with what commands have left whose program was killed. */
   removeRunning(id: string): void {
-    if (!existsSync(this.running)) return;
     const prefix = this.runPrefix(id);
     // With a dot while runc writes it.
-    for (const name of readdirSync(this.running))
-      if (name.startsWith(prefix) || name.startsWith(`.${prefix}`))
-        rmSync(join(this.running, name), { force: true });
+    removeFrom(this.running, name => name.startsWith(prefix) || name.startsWith(`.${prefix}`));
   }
 
   /** Whether a name in `exits` is that of a file which a monitor has not renamed yet, or never will because it was killed. */
@@ -143,10 +140,7 @@ export class ShimFiles {
 
   /** Removes the end of a container, and what its monitor has left that was killed while it wrote it down. */
   removeExit(id: string): void {
-    if (existsSync(this.exits))
-      for (const name of readdirSync(this.exits))
-        if (name.replace(unfinishedExit, "") === id && this.isUnfinishedExit(name))
-          rmSync(join(this.exits, name), { recursive: true, force: true });
+    removeFrom(this.exits, name => name.replace(unfinishedExit, "") === id && this.isUnfinishedExit(name));
     // Last, so that an interrupted removal still shows a container that has ended.
     rmSync(this.of(id).exit, { recursive: true, force: true });
   }
@@ -273,4 +267,10 @@ export class ShimFiles {
       return undefined;
     }
   }
+}
+
+function removeFrom(directory: string, isToGo: (name: string) => boolean): void {
+  if (!existsSync(directory)) return;
+  for (const name of readdirSync(directory))
+    if (isToGo(name)) rmSync(join(directory, name), { recursive: true, force: true });
 }

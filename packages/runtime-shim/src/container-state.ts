@@ -52,17 +52,15 @@ export class ContainerStates {
   /** Its own monitor, while it is there: after a reboot the pid may be another one's. */
   monitorOf(id: string): ProcessIdentity | undefined {
     const pid = this.#files.readPid(this.#files.of(id).monitorPidFile);
-    const process = pid === undefined ? undefined : readProcess(pid);
-    return process?.name === "conmon" && commandLine(process.pid).includes(id) ? process : undefined;
+    return pid === undefined ? undefined : monitorAt(pid, id);
   }
 
   /** The monitor of a container whose files somebody has removed: it would still write its end down. Looks at all processes. */
   findMonitor(id: string): ProcessIdentity | undefined {
     for (const name of readdirSync("/proc")) {
-      const process = /^\d+$/.test(name) ? readProcess(Number(name)) : undefined;
-      if (process?.name !== "conmon") continue;
-      const args = commandLine(process.pid).split("\0");
-      if (args.includes(id) && args.includes(this.#files.exits)) return process;
+      const process = /^\d+$/.test(name) ? monitorAt(Number(name), id) : undefined;
+      // Another program may have a container of the same id.
+      if (process && argumentsOf(process.pid).includes(this.#files.exits)) return process;
     }
     return undefined;
   }
@@ -96,3 +94,11 @@ export class ContainerStates {
     return status === "created";
   }
 }
+
+/** The process, where it is the monitor of a container. */
+function monitorAt(pid: number, id: string): ProcessIdentity | undefined {
+  const process = readProcess(pid);
+  return process?.name === "conmon" && argumentsOf(pid).includes(id) ? process : undefined;
+}
+
+const argumentsOf = (pid: number): readonly string[] => commandLine(pid).split("\0");

@@ -7,8 +7,8 @@ import { ExitWatch } from "./exit-watch.ts";
 import { OomKills } from "./oom-kills.ts";
 
 test("an end is told once it has its name, also one that was there before; what was never renamed is none", async () => {
-  const root = mkdtempSync(join(tmpdir(), "exit-watch-"));
-  const files = new ShimFiles(root);
+  using root = tempDirectory();
+  const files = new ShimFiles(root.path);
   for (const id of ["c1", "c2", "c3"]) mkdirSync(join(files.containers, id), { recursive: true });
   mkdirSync(files.exits);
   writeFileSync(join(files.exits, "c1"), "1");
@@ -27,9 +27,13 @@ test("an end is told once it has its name, also one that was there before; what 
   expect(await watch.wait("c3", 0)).toBeUndefined();
   ended.abort();
   await all;
-  rmSync(root, { recursive: true });
   expect(told).toEqual([
     ["c1", 1],
     ["c2", 2],
   ]);
 });
+
+function tempDirectory(): Disposable & { readonly path: string } {
+  const path = mkdtempSync(join(tmpdir(), "exit-watch-"));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true }) };
+}
